@@ -100,15 +100,17 @@ def test_pieces_of_another_response_are_not_read() -> None:
 
 
 def test_what_a_newer_version_added_is_written_back() -> None:
-    """Of the whole, of an event and of an act."""
+    """Of the whole, of an event, of an act and what it said, and of a response that waits."""
     call = busy_call()
     call.record.write_whole = True
     held = stored(call).fields
-    told, reply = orjson.loads(held["agent_events"]), orjson.loads(held["act:0"])
-    told["newer"] = told["waiting"][0]["newer"] = reply["newer"] = 1
-    moved = with_fields(call, agent_events=orjson.dumps(told), act__0=orjson.dumps(reply))
+    told, reply, later = (orjson.loads(held[name]) for name in ("agent_events", "act:0", "later"))
+    told["newer"] = told["waiting"][0]["newer"] = reply["newer"] = reply["span"]["newer"] = later[0]["newer"] = 1
+    moved = with_fields(call, agent_events=orjson.dumps(told), act__0=orjson.dumps(reply), later=orjson.dumps(later))
     assert (ledger_of(moved).extras, first(moved).extras, act(moved, "reply").extras) == ({"newer": 1},) * 3
     again = stored_fields(moved)
+    assert orjson.loads(again["act:0"])["span"]["newer"] == 1
+    assert orjson.loads(again["later"])[0]["newer"] == 1
     assert orjson.loads(again["agent_events"])["newer"] == 1
     assert orjson.loads(again["agent_events"])["waiting"][0]["newer"] == 1
     assert orjson.loads(again["act:0"])["newer"] == 1

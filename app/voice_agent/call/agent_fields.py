@@ -16,8 +16,8 @@ A record without ``agent_events`` has no ledger. What a newer version adds to an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import orjson
@@ -36,7 +36,7 @@ from voice_agent.call.record import CallRecord
 
 EVENTS, ACTS, TIMERS, LATER, ACT = "agent_events", "acts", "timers", "later", "act:"
 
-Shape = TypeVar("Shape", AgentEvent, AgentAct)
+Shape = TypeVar("Shape", AgentEvent, AgentAct, SpokenSpan, LaterResponse)
 
 
 def encode_events(call: CallRecord, to: dict[str, bytes]) -> None:
@@ -69,7 +69,7 @@ def encode_timers(call: CallRecord, to: dict[str, bytes]) -> None:
 def encode_later(call: CallRecord, to: dict[str, bytes]) -> None:
     """All of them."""
     if call.agent is not None:
-        to[LATER] = orjson.dumps([asdict(one) for one in call.agent.later])
+        to[LATER] = orjson.dumps([_flat(one) for one in call.agent.later])
 
 
 def forget_ledger(call: CallRecord) -> None:
@@ -94,7 +94,7 @@ def restore_ledger(record: Mapping[str, bytes]) -> AgentLedger | None:
         act = _act(orjson.loads(record[f"{ACT}{n}"]))
         ledger.acts[act.key] = act
     ledger.timers = {str(name): int(when_ms) for name, when_ms in orjson.loads(record.get(TIMERS) or b"{}").items()}
-    ledger.later = [_later(one) for one in orjson.loads(record.get(LATER) or b"[]")]
+    ledger.later = [_shaped(LaterResponse, one) for one in orjson.loads(record.get(LATER) or b"[]")]
     return ledger
 
 
@@ -106,27 +106,21 @@ def is_act(name: str) -> bool:
 def _act(told: dict[str, Any]) -> AgentAct:
     span = told.get("span")
     kinds = {"kind": ActKind(told["kind"]), "status": ActStatus(told["status"])}
-    return _shaped(AgentAct, {**told, **kinds, "span": _known(SpokenSpan, span) if span is not None else None})
+    return _shaped(AgentAct, {**told, **kinds, "span": _shaped(SpokenSpan, span) if span is not None else None})
 
 
-def _later(told: dict[str, Any]) -> LaterResponse:
-    return _known(LaterResponse, told)
-
-
-Known = TypeVar("Known", SpokenSpan, LaterResponse)
-
-
-def _known(shape: Callable[..., Known], told: dict[str, Any]) -> Known:
-    return shape(**told)
-
-
-def _flat(value: AgentEvent | AgentAct) -> dict[str, Any]:
+def _flat(value: AgentEvent | AgentAct | SpokenSpan | LaterResponse) -> dict[str, Any]:
     told = {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, AgentAct) and value.span is not None:
+        told["span"] = _flat(value.span)
     return {**told.pop("extras"), **told}
 
 
 def _shaped(shape: type[Shape], told: dict[str, Any]) -> Shape:
-    """What a newer version added goes into `extras`, and from there back into the store."""
+    """What a newer version added goes into `extras`, and from there back into the store.
+
+    A new kind of event or act is no addition but a change of the format, and takes two releases (see `schema`).
+    """
     names = {each.name for each in fields(shape)} - {"extras"}
     return shape(
         **{name: value for name, value in told.items() if name in names},

@@ -63,7 +63,7 @@ class ActStatus(StrEnum):
     BEGUN = "begun"
     DONE = "done"
     INTERRUPTED = "interrupted"
-    """Of a speech: cut short. Begun again under its key it is interrupted at once."""
+    """Of a speech: cut short. Begun again under its key it is interrupted where it was, at words that were not heard."""
     REFUSED = "refused"
     """A bound, or what else goes on, forbade it; nothing of it was done."""
 
@@ -118,6 +118,8 @@ class SpokenSpan:
     """Where it ends; None while it is not over."""
     is_interruptible: bool = True
     """Whether the caller's speaking into it stops it; the client's events do in any case."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer version; kept as they are."""
 
 
 @dataclass(slots=True)
@@ -149,6 +151,8 @@ class LaterResponse:
     """Turn detection wants it, not the client."""
     cut: bool = False
     """See `ResponseRequest.cut`."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer version; kept as they are."""
 
     @property
     def in_conversation(self) -> bool:

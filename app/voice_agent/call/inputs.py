@@ -322,8 +322,9 @@ class SpeechBegun:
 
     Look at `AgentLedger.acts` under the key afterwards. ``begun``: its span names the response, which was opened if
     none was, and where in that it begins; known before, some of it may be durable. ``interrupted``: raise
-    `SpeechInterrupted`. ``refused``: there is no room in the conversation, or a response outside it is open. ``done``:
-    it was said on another pod. No act: there are too many in this event.
+    `SpeechInterrupted`, known before at the words that were not heard. ``refused``: there is no room in the
+    conversation, or a response outside it is open. ``done``: it was said on another pod. No act: there are too many in
+    this event.
     """
 
     event_number: int

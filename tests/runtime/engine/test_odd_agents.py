@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from voice_agent.call.agent_acts import MAX_ACTS
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import CancelResponse, CreateItem, CreateResponse, DeleteItem, Transcribed, TruncateItem
 from voice_agent.kit.call import Call
-from voice_agent.kit.events import Asked, Ended, Event, Heard, Started
+from voice_agent.kit.events import Asked, Ended, Event, Heard, Started, Timer
 from voice_agent.kit.speech import Played, SpeechInterrupted
 from voice_agent.kit.voice import Utterance
 from voice_agent.runtime.durability.call_writer import FENCED
@@ -368,6 +369,26 @@ async def test_keys_with_the_same_checksum_are_two_acts_to_others() -> None:
     async with alone(engine_call(), Acting(when(Started, act))) as its:
         await begun(its)
     assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize("name", ["egg\r\nX-Injected: 1", "Frühstück", "x" * 200])
+async def test_an_idempotency_key_is_fit_for_a_header(name: str) -> None:
+    """Whatever the author, or a client, calls things: it is handed on to others."""
+    keys: list[str] = []
+
+    async def note(key: str) -> None:
+        keys.append(key)
+
+    async def act(call: Call, event: Event) -> None:
+        if isinstance(event, Started):
+            await call.at(name, 0)
+        if isinstance(event, Timer):
+            await call.once("note", note)
+
+    async with alone(engine_call(), Acting(act)) as its:
+        await begun(its)
+        await until(lambda: keys)
+    assert re.fullmatch(r"[A-Za-z0-9_:.-]{1,100}", keys[0])
 
 
 # --- silence -------------------------------------------------------------------

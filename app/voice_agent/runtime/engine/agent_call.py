@@ -98,8 +98,9 @@ class AgentCall:
         if act is None:
             act = await self._done(handling, key, OnceBegun(handling.number, key), durable=True)
         if act.status is not ActStatus.DONE:
-            digest = blake2b(key.encode(), digest_size=12).hexdigest()
-            idempotency_key = f"{work.call.call_id}:{handling.stored.key_id}_{digest}"
+            # What authors and clients call things is only in the digest: this is handed on, in a header perhaps.
+            digest = blake2b(f"{handling.stored.key_id}\0{key}".encode(), digest_size=12).hexdigest()
+            idempotency_key = f"{work.call.call_id}:{handling.stored.kind}_{digest}"
             result = _kept(key, await run(idempotency_key))
             act = await self._done(handling, key, OnceDone(handling.number, key, result), durable=True)
         return act.result

@@ -57,11 +57,6 @@ class Handling:
         """The event's."""
         return self.stored.number
 
-    @property
-    def is_first_time(self) -> bool:
-        """Whether no other pod has begun to handle it."""
-        return not self._known
-
     def say_rest(self, saying: Coroutine[Any, Any, None]) -> None:
         """Have the rest of a sentence said meanwhile."""
         self._rest = asyncio.create_task(saying)

@@ -145,6 +145,7 @@ class AgentWork:
         if handling is None:
             return
         state = handling.changed_state()
+        handling.drop_rest()  # Of a speech that its author has never left.
         self.handling = None
         if diverged := handling.diverged():
             self.tell_divergence("acts", diverged)
