@@ -63,7 +63,7 @@ class ActStatus(StrEnum):
     BEGUN = "begun"
     DONE = "done"
     INTERRUPTED = "interrupted"
-    """Of a speech: cut short. Begun again under its key it is interrupted where it was, at words that were not heard."""
+    """Of a speech: cut short. Begun again under its key it is interrupted where it was, at words not heard."""
     REFUSED = "refused"
     """A bound, or what else goes on, forbade it; nothing of it was done."""
 
