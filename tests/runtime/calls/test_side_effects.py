@@ -26,7 +26,7 @@ class Booker(ScriptedAgent):
     async def book(self, key: str) -> str:
         self.keys.append(key)
         await self.answers.wait()
-        return f"table {sorted(set(self.keys)).index(key) + 1}"
+        return f"table {list(dict.fromkeys(self.keys)).index(key) + 1}"
 
     async def answer(self, call: Call, asked: Asked) -> None:
         async with call.speak() as speech:
