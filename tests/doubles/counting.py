@@ -1,0 +1,82 @@
+"""Words with numbers: a model that counts is one whose repeated and missing words can be told.
+
+The n-th word is n written in syllables: 0 is "baba", 1 is "babe", 5 is "bada".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tests.doubles.tones import CUT, words_of
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+SYLLABLES = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
+SHORTEST = 2
+"""Syllables."""
+
+
+def word(number: int) -> str:
+    """The word of a number from 0 on."""
+    digits: list[str] = []
+    while number or len(digits) < SHORTEST:
+        number, digit = divmod(number, len(SYLLABLES))
+        digits.append(SYLLABLES[digit])
+    return "".join(reversed(digits))
+
+
+def number(said: str) -> int | None:
+    """The number of a word; None of one that is none, or is not whole."""
+    parts = [said[at : at + 2] for at in range(0, len(said), 2)]
+    if len(parts) < SHORTEST or any(part not in SYLLABLES for part in parts):
+        return None
+    found = 0
+    for part in parts:
+        found = found * len(SYLLABLES) + SYLLABLES.index(part)
+    return found if word(found) == said else None
+
+
+def sentences(numbers: Iterable[int], size: int) -> str:
+    """Words of numbers, so many in each sentence."""
+    every = [word(each) for each in numbers]
+    return " ".join(f"{' '.join(every[at : at + size])}.".capitalize() for at in range(0, len(every), size))
+
+
+@dataclass
+class Count:
+    """What was heard, held against the numbers that were due."""
+
+    missing: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+    """Each time that one comes again."""
+    disordered: list[int] = field(default_factory=list)
+    """Those that follow a greater one that had not come before."""
+    cut: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+    """Words that are none of those that were due."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Every word came once, whole, in its place, and nothing else did."""
+        return self == Count()
+
+
+def count(heard: Iterable[str] | str, due: Iterable[int]) -> Count:
+    """Compare what was heard, as words or as a text, with the numbers that were due."""
+    expected = dict.fromkeys(due)
+    found, seen, last = Count(), set[int](), -1
+    for each in words_of(heard) if isinstance(heard, str) else heard:
+        value = number(each)
+        if CUT in each:
+            found.cut.append(each)
+        elif value is None or value not in expected:
+            found.other.append(each)
+        elif value in seen:
+            found.repeated.append(value)
+        else:
+            seen.add(value)
+            if value < last:
+                found.disordered.append(value)
+            last = max(last, value)
+    found.missing = [each for each in expected if each not in seen]
+    return found

@@ -1,0 +1,86 @@
+"""What is said in tones is read from the sound, whatever a telephone makes of it."""
+
+from __future__ import annotations
+
+import audioop
+
+import numpy as np
+import pytest
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.doubles.tones import CUT, LETTER_MS, LETTERS, RATE_HZ, sound_of, words_in, words_of
+from voice_agent.call.audio import PCM, PCMA, PCMU, Converter, to_linear
+
+WORD = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
+TEXT = "It's twenty-one past nine. Really? Aaah, balloon 7:30!"
+LETTER_BYTES = RATE_HZ * LETTER_MS // 1000 * 2
+
+
+def test_a_text_is_read_as_its_words() -> None:
+    """In lower case, without what is not said."""
+    assert words_in(sound_of(TEXT)) == words_of(TEXT)
+    assert words_of(TEXT) == ["it's", "twenty-one", "past", "nine", "really", "aaah", "balloon", "7:30"]
+    assert words_of("Él – “said” (3.5)…") == ["el", "said", "3.5"]
+    assert words_in(sound_of(LETTERS)) == [LETTERS.rstrip("'-.:")]
+    assert words_in(b"") == words_in(bytes(48_000)) == words_in(sound_of("– …")) == []
+
+
+@given(st.lists(WORD, max_size=4), st.integers(0, 2000))
+@settings(max_examples=50)
+def test_words_are_read_however_they_are_joined(words: list[str], silence: int) -> None:
+    """With any number of samples of silence between them, on either side and between the sounds of each."""
+    pause = bytes(2 * silence)
+    assert words_in(pause + pause.join(map(sound_of, words)) + pause) == words
+    assert sound_of(" ".join(words)) == b"".join(map(sound_of, words))
+
+
+@pytest.mark.parametrize("audio_format", [PCMU, PCMA])
+def test_words_are_read_on_a_telephone(audio_format: object) -> None:
+    """G.711 at 8 kHz, as the server itself converts it; and by a better resampler."""
+    assert audio_format in {PCMU, PCMA}
+    target = PCMU if audio_format is PCMU else PCMA
+    sent = Converter(PCM, target).convert(sound_of(TEXT))
+    assert words_in(to_linear(sent, target), 8_000) == words_of(TEXT)
+    samples = np.frombuffer(sound_of(TEXT), "<i2")
+    narrow = soxr.resample(samples, RATE_HZ, 8_000)
+    assert words_in(narrow.tobytes(), 8_000) == words_of(TEXT)
+    back = soxr.resample(narrow, 8_000, RATE_HZ)
+    assert words_in(back.tobytes()) == words_of(TEXT)
+
+
+@pytest.mark.parametrize("loudness", [0.3, 1.6])
+def test_words_are_read_at_any_loudness_and_in_noise(loudness: float) -> None:
+    """A third and one and a half as loud; noise 20 dB below."""
+    noise = np.random.default_rng(7).normal(0, 400, len(sound_of(TEXT)) // 2).astype("<i2").tobytes()
+    assert words_in(audioop.mul(sound_of(TEXT), 2, loudness)) == words_of(TEXT)
+    assert words_in(audioop.add(sound_of(TEXT), noise, 2)) == words_of(TEXT)
+
+
+@given(st.integers(0, 6 * RATE_HZ * LETTER_MS // 1000))
+@settings(max_examples=100)
+def test_a_word_that_is_cut_is_told_from_a_whole_one(samples: int) -> None:
+    """At any sample: its two parts are the beginning and the end of it, or no word at all; joined again it is whole."""
+    sound = sound_of("bako")
+    begun, rest = sound[: 2 * samples], sound[2 * samples :]
+    for part in (begun, rest):
+        read = words_in(part)
+        assert len(read) <= 1
+        assert all(each.strip(CUT) in "bako" for each in read)
+    [whole] = words_in(begun + rest)
+    assert whole == "bako"
+    # The mark at the end may lack a third without a loss.
+    assert [CUT in each for each in words_in(begun)] in ([], [True]) or len(begun) > 5 * LETTER_BYTES
+    assert [CUT in each for each in words_in(rest)] in ([], [True]) or samples * 2 < LETTER_BYTES
+    assert words_in(begun + sound)[-1:] == words_in(sound + rest)[:1] == ["bako"]
+
+
+def test_what_a_cut_word_reads_as() -> None:
+    """The letters that are left of it, and a mark at the place of the cut."""
+    sound = sound_of("hello")
+    assert words_in(sound[: 4 * LETTER_BYTES]) == [f"hel{CUT}"]
+    assert words_in(sound[5 * LETTER_BYTES :]) == [f"{CUT}o"]
+    assert words_in(sound[2 * LETTER_BYTES : 5 * LETTER_BYTES]) == [f"{CUT}ell{CUT}"]
+    assert words_in(sound[: 3 * LETTER_BYTES] + sound) == [f"he{CUT}", "hello"]
+    assert words_in(sound[:LETTER_BYTES]) == words_in(sound[6 * LETTER_BYTES :]) == []
