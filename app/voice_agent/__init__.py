@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from voice_agent.kit.speech import Speech as Speech
     from voice_agent.kit.speech import SpeechInterrupted as SpeechInterrupted
     from voice_agent.kit.speech import Spoken as Spoken
+    from voice_agent.kit.usage import Meter as Meter
+    from voice_agent.kit.usage import MeteredRequest as MeteredRequest
+    from voice_agent.kit.usage import metered as metered
     from voice_agent.kit.voice import Utterance as Utterance
     from voice_agent.kit.voice import Voice as Voice
     from voice_agent.kit.voice import VoiceFailed as VoiceFailed
@@ -77,6 +80,7 @@ _PLACES = {
     "voice_agent.kit.ear": "Ear Transcript",
     "voice_agent.kit.events": "Asked CallEvent Dtmf Ended Event Heard Interrupted Started Timer ToolResult",
     "voice_agent.kit.speech": "NoSpeech Played Speech SpeechInterrupted Spoken",
+    "voice_agent.kit.usage": "Meter MeteredRequest metered",
     "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
     "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",

@@ -134,6 +134,7 @@ def remembered(call: CallRecord) -> dict[str, Any]:
         "call_id": call.call_id,
         "response": call.response,
         "agent": _fields(call.agent) if call.agent is not None else None,
+        "usage": replace(call.usage, stored={}) if call.usage is not None else None,
         **{name: _fields(getattr(call, name)) for name in PARTS},
         "session": (call.session.fields, call.session.voice_locked),
         "outbox": (call.outbox.seq, call.outbox.after(0)),

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from voice_agent.call.usage import Settled
 from voice_agent.observe.metric_table import TABLE
-from voice_agent.observe.metrics import Metrics
+from voice_agent.observe.metrics import MAX_PAIRS, Metrics
 from voice_agent.runtime.ports import Observer, PodStatus, StoreState
 from voice_agent.stores.base import PodState
 
@@ -42,6 +43,11 @@ DESIGNED: dict[str, set[str]] = {
     "voice_agent_faults_total": {"kind"},
 }
 """The labels of each beside those of its pod."""
+NAMED_BY_AGENTS = {
+    "voice_usage_total": {"provider", "model", "unit"},
+    "voice_usage_requests_total": {"provider", "model", "known"},
+}
+"""And of those of which nothing is known before an agent has named a provider."""
 
 
 def status(**changes: object) -> PodStatus:
@@ -96,7 +102,8 @@ def test_every_sample_says_its_pods_color_and_version(metrics: Metrics) -> None:
     metrics.limit_reached("handshakes")
     for name, pairs in read(metrics):
         assert {("color", "green"), ("version", "1.2")} <= pairs, name
-    assert {spec.name for spec in TABLE} - {"voice_log_lines_dropped_total"} <= {*DESIGNED, "voice_calls_started_total"}
+    others = {"voice_calls_started_total", "voice_log_lines_dropped_total", *NAMED_BY_AGENTS}
+    assert {spec.name for spec in TABLE} <= {*DESIGNED, *others}
 
 
 def test_nothing_is_absent_before_the_first_event(metrics: Metrics) -> None:
@@ -179,7 +186,8 @@ def test_the_state_of_the_store_is_one_of_five() -> None:
 
 def test_no_label_is_made_for_a_call() -> None:
     """A label with a value per call would grow without end."""
-    few = set("color outcome kind cause stage op direction status reason limit state part".split())
+    few = set("color outcome kind cause stage op direction status reason limit state part unit known".split())
+    few |= {"provider", "model"}  # At most `MAX_PAIRS` of them.
     assert {label for spec in TABLE for label in (spec.label or "").split()} <= few
 
 
@@ -190,3 +198,24 @@ def test_refusals_and_limits_are_counted_by_name(metrics: Metrics) -> None:
     metrics.limit_reached("handshakes")
     assert value(metrics, "voice_refusals_total", status="503", reason="draining") == 2
     assert value(metrics, "voice_limits_total", limit="handshakes") == 1
+
+
+def test_usage_is_counted_by_provider_and_model(metrics: Metrics) -> None:
+    """What was used, and of how many requests that is known."""
+    metrics.usage_settled("openai", "gpt-5-mini", Settled(2, 1, {"input_tokens": 12, "characters": 0}))
+    metrics.usage_settled("openai", "gpt-5-mini", Settled(1, 0, {"input_tokens": 30}))
+    who = {"provider": "openai", "model": "gpt-5-mini"}
+    assert value(metrics, "voice_usage_total", unit="input_tokens", **who) == 42
+    assert value(metrics, "voice_usage_total", unit="characters", **who) == 0
+    assert value(metrics, "voice_usage_requests_total", known="true", **who) == 3
+    assert value(metrics, "voice_usage_requests_total", known="false", **who) == 1
+
+
+def test_names_made_up_by_agents_do_not_fill_the_page(metrics: Metrics) -> None:
+    """Beyond the bound they are counted as others; nothing is lost."""
+    for n in range(3 * MAX_PAIRS):
+        metrics.usage_settled("made-up", f"model-{n}", Settled(1, 0, {"input_tokens": 1}))
+    counted = {pairs: found for (name, pairs), found in read(metrics).items() if name == "voice_usage_total"}
+    assert len(counted) == MAX_PAIRS + 1
+    assert sum(counted.values()) == 3 * MAX_PAIRS
+    assert value(metrics, "voice_usage_total", provider="other", model="other", unit="input_tokens") == 2 * MAX_PAIRS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from voice_agent.call import agent_events
+from voice_agent.call import agent_events, metering
 from voice_agent.call.agent_fields import forget_ledger
 from voice_agent.call.agent_ledger import AgentLedger, EventKind
 from voice_agent.call.changes import Snapshot
@@ -110,6 +110,7 @@ def _claimed(claimed: CallClaimed) -> CallRecord:
     call.lifecycle.left_at_ms = call.lifecycle.left_at_ms or int(fields.get("updated_at_ms", b"0"))
     if call.lifecycle.status is Status.ENDED:
         return call
+    metering.take_over(call)
     if claimed.has_engine:
         call.agent = call.agent or AgentLedger()
         agent_events.take_over(call, int(fields.get("claimed_at_ms") or fields.get("updated_at_ms", b"0")))

@@ -20,6 +20,7 @@ from voice_agent.call.dialogue import Playback
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import SIZES, is_chunk, take_chunks
+from voice_agent.call.usage_fields import encode_usage, flat_response_usage
 
 SAID = ""
 """Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
@@ -48,7 +49,7 @@ def encode_fields(call: CallRecord, groups: set[str] | frozenset[str], now_ms: i
 def encode_tombstone(call: CallRecord, now_ms: int) -> dict[str, bytes]:
     """All fields of the record of a call that has ended."""
     fields = {"seq": b"%d" % call.outbox.seq, "updated_at_ms": b"%d" % now_ms}
-    for group in ("identity", "status", "counts"):
+    for group in ("identity", "status", "counts", "usage"):
         _ENCODE[group](call, fields)
     fields.pop("caller", None)  # Who it was is among what goes with what was said.
     return fields
@@ -164,6 +165,8 @@ def _pack_response(response: Response) -> bytes:
         fields["event_number"] = response.event_number
     if any(response.replay_from):
         fields["replay_from"] = response.replay_from
+    if response.usage is not None:
+        fields["usage"] = flat_response_usage(response.usage)
     return orjson.dumps({**response.extras, **fields})
 
 
@@ -189,6 +192,7 @@ _ENCODE = {
     "acts": agent_fields.encode_acts,
     "timers": agent_fields.encode_timers,
     "later": agent_fields.encode_later,
+    "usage": encode_usage,
 }
 GROUPS = frozenset(_ENCODE)
 ASKED = {
@@ -209,7 +213,7 @@ KNOWN_FIELDS = frozenset(
     ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_params response_plan
     response_sizes response_audio piece playback idle_from_ms agent_state clip_id failed_up_to clips clip_bytes
     untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size agent_events acts timers
-    later""".split()
+    later usage""".split()
 )
 
 

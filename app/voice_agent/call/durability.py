@@ -21,8 +21,10 @@ def take(call: CallRecord, asked: TakeWrite, now_ms: int) -> Write:
         apply_memory_pressure(call, is_scarce=asked.is_scarce, is_nearly_full=asked.is_nearly_full)
     if record.schema != asked.schema:
         record.schema, record.write_whole = asked.schema, True
-    waiting = call.outbox.unsaved
-    return Write(take_write(call, now_ms), waiting)
+    waiting, used = call.outbox.unsaved, None
+    if call.usage is not None and ("usage" in record.dirty or record.write_whole):
+        used = call.usage.settled()
+    return Write(take_write(call, now_ms), waiting, used)
 
 
 def skip(call: CallRecord) -> Skipped:

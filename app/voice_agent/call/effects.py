@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
+from voice_agent.call.usage import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class Write:
 
     write: CallWrite
     waiting: list[OutboxEntry]
+    usage: Sums | None = None
+    """What requests to providers have used by then, to be counted once it is durable; None: nothing new."""
 
 
 @dataclass(frozen=True, slots=True)

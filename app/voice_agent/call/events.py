@@ -39,6 +39,14 @@ from typing import Any
 import orjson
 
 from voice_agent.call.session_config import ResponseSettings
+from voice_agent.call.usage import (
+    CACHED_INPUT_TOKENS,
+    INPUT_AUDIO_TOKENS,
+    INPUT_TOKENS,
+    OUTPUT_AUDIO_TOKENS,
+    OUTPUT_TOKENS,
+    ResponseUsage,
+)
 from voice_agent.errors import ProtocolError
 
 Body = dict[str, Any]
@@ -234,6 +242,32 @@ def usage(heard_ms: int, spoken_ms: int) -> Body | None:
         "input_token_details": {"audio_tokens": -(-heard_ms // HEARD_TOKEN_MS)},
         "output_token_details": {"audio_tokens": -(-spoken_ms // SPOKEN_TOKEN_MS)},
     }
+
+
+def metered_usage(used: ResponseUsage) -> Body:
+    """The `usage` of a response whose agent counts what its models use; what is not known is left out, as above."""
+    heard, said = used.known(INPUT_TOKENS), used.known(OUTPUT_TOKENS)
+    heard_audio, said_audio = used.known(INPUT_AUDIO_TOKENS), used.known(OUTPUT_AUDIO_TOKENS)
+    return _known(
+        total_tokens=None if heard is None or said is None else heard + said,
+        input_tokens=heard,
+        output_tokens=said,
+        input_token_details=_known(
+            cached_tokens=used.known(CACHED_INPUT_TOKENS),
+            text_tokens=_rest(heard, heard_audio),
+            audio_tokens=heard_audio,
+        ),
+        output_token_details=_known(text_tokens=_rest(said, said_audio), audio_tokens=said_audio),
+    )
+
+
+def _known(**figures: Any) -> Body:
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _rest(tokens: int | None, audio_tokens: int | None) -> int | None:
+    """Those that are not audio; None: not known."""
+    return None if tokens is None or audio_tokens is None else max(0, tokens - audio_tokens)
 
 
 def response(

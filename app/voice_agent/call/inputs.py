@@ -1,10 +1,11 @@
 """The inputs of a call: the closed union of what `machine.step` takes.
 
-Five groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
+Six groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
 gave one. From the agent: parts of the response under way, named by its id, and transcripts. From the engine: what an
-agent does in the event that it handles, named by its number; ignored once that is acknowledged. From the runtime: what
-became of the connection. From the store: whose the call is, and what became of its writes. Nothing else changes a call,
-so a recorded list of inputs with their times is a replay (see `recording`).
+agent does in the event that it handles, named by its number; ignored once that is acknowledged. From the meter:
+requests to providers, named by their ids. From the runtime: what became of the connection. From the store: whose the
+call is, and what became of its writes. Nothing else changes a call, so a recorded list of inputs with their times is a
+replay (see `recording`).
 """
 
 from __future__ import annotations
@@ -425,6 +426,54 @@ FromEngine = (
     | HangUpAsked
 )
 
+# --- from the meter --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UsageBegun:
+    """A request to a provider is about to be sent: to be durable before it is.
+
+    `response_id`: the response for which it is made, if that is known. Names are short; `provider` has no ``/``.
+    """
+
+    request_id: str
+    provider: str
+    model: str
+    response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageAttributed:
+    """It is known now for which response the request is made; of one that is over it does not matter any more."""
+
+    request_id: str
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageKnown:
+    """The request is over, and used `figures`: by unit (`usage.UNITS`), of `usage.MAX_FIGURE` at most."""
+
+    request_id: str
+    figures: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageUnknown:
+    """The request is over, and it is not known what it used."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageWithdrawn:
+    """The request was not sent after all."""
+
+    request_id: str
+
+
+FromMeter = UsageBegun | UsageAttributed | UsageKnown | UsageUnknown | UsageWithdrawn
+
 # --- from the runtime ------------------------------------------------------
 
 
@@ -567,4 +616,4 @@ class WriteLost:
 
 FromStore = ClaimAsked | ClaimGranted | TakeWrite | SkipWrite | EventsReleased | WriteLost
 
-Input = FromCaller | FromAgent | FromEngine | FromRuntime | FromStore
+Input = FromCaller | FromAgent | FromEngine | FromMeter | FromRuntime | FromStore

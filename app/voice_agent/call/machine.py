@@ -8,6 +8,7 @@ changed, and becomes an `error` event. By the kind of input::
     from the client    session · input_audio · items · responses · truncation
     from the agent     response_output, transcripts here
     from the engine    agent_acts: what an agent does in an event, and its acknowledgement
+    from the meter     metering: requests to providers, and what they used
     from the runtime   lifecycle: attach, detach, handoff and end
     from the store     durability: whose the call is, what becomes of its writes
 
@@ -28,6 +29,7 @@ from voice_agent.call import (
     inputs,
     items,
     lifecycle,
+    metering,
     response_output,
     responses,
     session,
@@ -50,7 +52,8 @@ from voice_agent.errors import ProtocolError
 def step(call: CallRecord, event: inputs.Input, now_ms: int) -> list[Effect]:
     """Apply one input to a call; nothing else changes it.
 
-    Inputs of a response that is over are ignored, and of an ended call all but those that concern its writes.
+    Inputs of a response that is over are ignored, and of an ended call all but those that concern its writes, and
+    requests to providers.
     """
     if call.lifecycle.status is Status.ENDED and type(event) not in _AFTER_THE_END:
         return []
@@ -277,11 +280,13 @@ _HANDLERS: dict[type, Callable[..., list[Effect]]] = {
     **dict.fromkeys(get_args(inputs.FromCaller), _from_caller),
     **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
     **dict.fromkeys(get_args(inputs.FromEngine), agent_acts.apply),
+    **dict.fromkeys(get_args(inputs.FromMeter), metering.apply),
     **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
     **dict.fromkeys(get_args(inputs.FromStore), _from_store),
     inputs.AppendAudio: _frame,
 }
 """By the kind of input; looking into a union takes longer than all that is done to a frame."""
 
-_AFTER_THE_END = frozenset((inputs.ConnectionMade, *get_args(inputs.FromStore)))
-"""What an ended call takes, too: its end is to be written, and a connection that comes too late begins with it."""
+_AFTER_THE_END = frozenset((inputs.ConnectionMade, *get_args(inputs.FromStore), *get_args(inputs.FromMeter)))
+"""What an ended call takes, too: its end is to be written, a connection that comes too late begins with it, and an
+agent may ask a provider for a last thing, such as a summary."""

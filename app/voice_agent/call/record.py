@@ -25,6 +25,7 @@ from voice_agent.call.session_config import SessionConfig
 from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.status import Lifecycle
 from voice_agent.call.stored_record import StoredRecord
+from voice_agent.call.usage import UsageLedger
 
 MAX_CALLER_BYTES = 4 * 1024
 """Of `Identity.caller` as JSON: whoever makes a call leaves out of it what does not fit."""
@@ -65,6 +66,8 @@ class CallRecord:
     response: Response | None = None
     agent: AgentLedger | None = None
     """None: its agent answers turn by turn, or is `loopback`."""
+    usage: UsageLedger | None = None
+    """None: no request to a provider has been counted."""
 
     @property
     def heard_ms(self) -> int:

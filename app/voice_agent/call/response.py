@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.alignment import Alignment, Piece
+from voice_agent.call.usage import ResponseUsage
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ class Response:
     output_ids: list[str] = field(default_factory=list)
     out_of_band: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""
+    usage: ResponseUsage | None = None
+    """None: no request made for it is over that used tokens, or may have."""
     stored: dict[str, Stored] = field(default_factory=dict)
     """What of all that grows the record has."""
     extras: dict[str, Any] = field(default_factory=dict)

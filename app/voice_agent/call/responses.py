@@ -28,11 +28,12 @@ from voice_agent.call.agent_ledger import AgentLedger, LaterResponse
 from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation_full
 from voice_agent.call.effects import CountLimit, Effect, StartResponse, StopResponse
 from voice_agent.call.inputs import TruncateItem
+from voice_agent.call.metering import usage_of
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.response_chunks import chunks_of
 from voice_agent.call.response_items import end_speech, item_of, settings_of
-from voice_agent.call.session_config import settings_under
+from voice_agent.call.session_config import ResponseSettings, settings_under
 from voice_agent.errors import ProtocolError
 
 MAX_LATER = 4
@@ -277,11 +278,14 @@ def _response(call: CallRecord, status: str, details: dict[str, Any] | None = No
     settings = settings_of(call)
     output = [item for item_id in response.output_ids if (item := item_of(call, response, item_id))]
     conversation_id = call.call_id.replace("call_", "conv_", 1) if settings.in_conversation else None
-    used = (
-        None
-        if status == "in_progress"
-        else events.usage(response.asked.heard_ms, settings.output_format.ms(response.said.audio_bytes))
-    )
+    used = None if status == "in_progress" else _usage(call, response, settings)
     return events.response(
         response.response_id, status, details, output, settings, conversation_id=conversation_id, used=used
     )
+
+
+def _usage(call: CallRecord, response: Response, settings: ResponseSettings) -> dict[str, Any] | None:
+    metered = usage_of(call, response)
+    if metered is not None:
+        return events.metered_usage(metered)
+    return events.usage(response.asked.heard_ms, settings.output_format.ms(response.said.audio_bytes))

@@ -32,6 +32,7 @@ from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.status import Lifecycle, Status
 from voice_agent.call.stored_record import StoredRecord
+from voice_agent.call.usage_fields import restore_response_usage, restore_usage
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 
 DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
@@ -127,6 +128,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.speech.stored.extend(entry.n for entry in snapshot.speech)
     _restore_response(call, fields)
     call.agent = restore_ledger(fields)
+    call.usage = restore_usage(fields)
     _restore_input_audio(call, fields, snapshot.speech)
     _restore_seen(call, fields)
     return call
@@ -182,6 +184,7 @@ def _response(fields: dict[str, bytes]) -> Response:
     params, plan = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
     asked = {own: values.pop(name) for name, own in ASKED.items() if name in values}
     item = {own: values.pop(name) for name, own in OPEN_ITEM.items() if name in values}
+    used = values.pop("usage", None)
     return Response(
         values.pop("response_id"),
         ResponseRequest(params, **asked),
@@ -191,6 +194,7 @@ def _response(fields: dict[str, bytes]) -> Response:
         functions_called=values.pop("functions_called", 0),
         event_number=values.pop("event_number", 0),
         replay_from=_pair(values.pop("replay_from", (0, 0))),
+        usage=None if used is None else restore_response_usage(used),
         extras=values,
     )
 

@@ -115,6 +115,18 @@ TABLE = (
         "kind",
         ("raised", "no_part", "silent", "blocked", "other_text", "other_audio"),
     ),
+    Spec(
+        "voice_usage_total",
+        Kind.COUNTER,
+        "What requests to providers used, as far as they told it: tokens, characters, milliseconds of audio.",
+        "provider model unit",
+    ),
+    Spec(
+        "voice_usage_requests_total",
+        Kind.COUNTER,
+        "Requests to providers that are over, by whether it is known what they used.",
+        "provider model known",
+    ),
     Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),
     Spec(
         "voice_resume_gap_seconds",

@@ -6,10 +6,15 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from voice_agent.call.usage import OTHER, Settled
 from voice_agent.observe.metric_table import SPOKEN_S
 from voice_agent.observe.registry import MetricRegistry
 from voice_agent.runtime.ports import Frames
 from voice_agent.stores.base import PodCounters
+
+MAX_PAIRS = 200
+"""Providers with their models in one pod's metrics: stops names that agents make up from filling the memory of the pod,
+and of whoever collects. Beyond it they are counted as `OTHER`."""
 
 
 @dataclass(slots=True)
@@ -32,6 +37,7 @@ class Metrics:
         self._counted = Counted()
         self._turn_bounds_s = (*SPOKEN_S, float("inf"))
         self._turns = [0] * len(self._turn_bounds_s)
+        self._pairs: set[tuple[str, str]] = set()
 
     def counters(self) -> PodCounters:
         """The counters that a cutover watches, for the pod's heartbeat."""
@@ -115,6 +121,17 @@ class Metrics:
     def agent_fault(self, kind: str) -> None:
         """Counts what an agent did wrong."""
         self.registry.count("voice_agent_faults_total", kind)
+
+    def usage_settled(self, provider: str, model: str, settled: Settled) -> None:
+        """Counts requests to a provider, and what they used."""
+        pair = (provider, model)
+        if pair not in self._pairs and len(self._pairs) >= MAX_PAIRS:
+            pair = (OTHER, OTHER)
+        self._pairs.add(pair)
+        self.registry.count("voice_usage_requests_total", *pair, "true", times=settled.known)
+        self.registry.count("voice_usage_requests_total", *pair, "false", times=settled.unknown)
+        for unit, figure in settled.figures.items():
+            self.registry.count("voice_usage_total", *pair, unit, times=figure)
 
     def loop_lag(self, seconds: float) -> None:
         """Takes one measurement of the loop's lag."""

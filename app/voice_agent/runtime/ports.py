@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
+from voice_agent.call.usage import Settled
 from voice_agent.stores.base import PodState
 
 COLOR_HEADER = "X-Voice-Color"
@@ -175,6 +176,9 @@ class Observer(Protocol):
         `kind`: raised, no_part (it yielded what is no part of a reply), silent (for too long), blocked (it kept the
         event loop), other_text or other_audio (asked again on another pod, it did not say what had been said).
         """
+
+    def usage_settled(self, provider: str, model: str, settled: Settled) -> None:
+        """Requests to a provider's model are over: so many, and what they used. Told once it is durable."""
 
     def loop_lag(self, seconds: float) -> None: ...
 

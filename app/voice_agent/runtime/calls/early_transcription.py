@@ -12,6 +12,7 @@ import asyncio
 
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear
+from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.transcriber import Transcriber
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -22,11 +23,11 @@ EARLY_PAUSE_MS = 240
 class EarlyTranscription:
     """One call's transcriptions."""
 
-    def __init__(self, ear: Ear, clock: Clock, observer: Observer, call_id: str) -> None:
+    def __init__(self, ear: Ear, clock: Clock, observer: Observer, call_id: str, meter: Meter | None = None) -> None:
         self._clock = clock
         self._observer = observer
         self._call_id = call_id
-        self._transcriber = Transcriber(ear, call_id, clock, observer)
+        self._transcriber = Transcriber(ear, call_id, clock, observer, meter)
         self._early: tuple[str, asyncio.Task[str | None]] | None = None
 
     @property

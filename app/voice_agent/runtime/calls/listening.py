@@ -19,6 +19,7 @@ from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear
+from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.engine.frames import FrameQueue
@@ -40,18 +41,24 @@ class Listening:
     """One call's. It changes nothing of the call but by `feed`."""
 
     def __init__(
-        self, call: CallRecord, ear: Ear, feed: Callable[[Input], None], clock: Clock, observer: Observer
+        self,
+        call: CallRecord,
+        ear: Ear,
+        feed: Callable[[Input], None],
+        clock: Clock,
+        observer: Observer,
+        meter: Meter | None = None,
     ) -> None:
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""
         self.taps: list[FrameQueue] = []
         """Who else is given the client's frames."""
         streams = ear.streams and not call.identity.mirror
-        self.stream = StreamedTranscription(call, ear, clock, observer) if streams else None
+        self.stream = StreamedTranscription(call, ear, clock, observer, meter) if streams else None
         """None where the ear takes utterances whole."""
         self._call = call
         self._feed = feed
-        self._early = EarlyTranscription(ear, clock, observer, call.call_id)
+        self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         """By the item of the turn."""
         self.restart()

@@ -61,6 +61,7 @@ from voice_agent.runtime.calls.long_messages import receive_in_slices
 from voice_agent.runtime.durability.call_writer import FENCED, CallWriter
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.engine.agent_run import AgentRun
+from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 
@@ -298,7 +299,8 @@ def _work_of(
     observer: Observer,
 ) -> tuple[Listening, AgentRun]:
     """What listens to the client, and what has the agent answer."""
-    listening = Listening(call, agent.ear or Ear(), feed, clock, observer)
+    meter = CallMeter(call, feed, writer)
+    listening = Listening(call, agent.ear or Ear(), feed, clock, observer, meter.without_responses())
     responder = AgentRun(call, agent, feed, writer, clock, observer)
     listening.taps = responder.taps
     return listening, responder

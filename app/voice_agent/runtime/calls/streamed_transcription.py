@@ -21,6 +21,7 @@ from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.transcriber import Transcriber
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -103,11 +104,13 @@ class StreamedTurn:
 class StreamedTranscription:
     """One call's."""
 
-    def __init__(self, call: CallRecord, ear: Ear, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, call: CallRecord, ear: Ear, clock: Clock, observer: Observer, meter: Meter | None = None
+    ) -> None:
         self._call = call
         self._clock = clock
         self._observer = observer
-        self._transcriber = Transcriber(ear, call.call_id, clock, observer)
+        self._transcriber = Transcriber(ear, call.call_id, clock, observer, meter)
         self._under_way: StreamedTurn | None = None
 
     @property

@@ -10,6 +10,7 @@ import structlog
 
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.kit.usage import METER, Meter
 from voice_agent.runtime.engine.agent_steps import StepWatch, Watched, result_of
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -31,8 +32,10 @@ class NoTranscript(Exception):
 class Transcriber:
     """One call's. Nothing here raises but `CancelledError`, when the task that waits is cancelled."""
 
-    def __init__(self, ear: Ear, call_id: str, clock: Clock, observer: Observer) -> None:
+    def __init__(self, ear: Ear, call_id: str, clock: Clock, observer: Observer, meter: Meter | None = None) -> None:
+        """`meter`: counts what the ear asks of a provider; all is done in tasks that are made for it."""
         self.ear = ear
+        self._meter = meter
         self._call_id = call_id
         self._watch = StepWatch(ear.name, call_id, clock, observer, kind="ear")
 
@@ -79,6 +82,7 @@ class Transcriber:
             log.exception("ear raised when it was closed", ear=self.ear.name, call_id=self._call_id)
 
     async def _understood(self, work: Coroutine[Any, Any, str | None]) -> str | None:
+        METER.set(self._meter)
         try:
             return await work
         except (Exception, SystemExit, asyncio.CancelledError):

@@ -25,6 +25,7 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.schema import SCHEMA
 from voice_agent.call.status import Status
 from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.durability.usage_counting import UsageCounter
 from voice_agent.runtime.ports import Clock, Observer
 
 MAX_UNSAVED_EVENTS = 256
@@ -100,6 +101,7 @@ class CallWriter:
         """What the newest durable write carried of the client's; None unless the client wants to know."""
         self._taken: SavedInput | None = None
         """The same of the newest write."""
+        self._usage = UsageCounter(call, observer)
         self._progress = asyncio.Event()
         """Set when a write is durable, and when the call is fenced."""
 
@@ -170,6 +172,7 @@ class CallWriter:
         asked = TAKE_WRITE if is_usual else TakeWrite(memory.is_scarce, memory.is_nearly_full, schema)
         [taken] = self._host.apply(asked)
         assert isinstance(taken, Write)
+        self._usage.taken(taken.usage)
         if self.call.client_events.counts_bytes:
             call = self.call
             self._taken = SavedInput(call.heard_bytes, call.client_events.saved_id, call.session.input_format)
@@ -198,6 +201,7 @@ class CallWriter:
         """See `writing.Writer`."""
         if not self._committer.degraded:
             self.saved = self._taken
+        self._usage.committed()
         self._release(events)
 
     def _release(self, events: list[OutboxEntry]) -> None:

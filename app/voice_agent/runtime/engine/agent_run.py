@@ -22,12 +22,14 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.speech import NoSpeech
+from voice_agent.kit.usage import METER
 from voice_agent.kit.voice import VoiceFailed
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
 from voice_agent.runtime.engine.apology import apology
 from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
+from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.engine.work import AgentWork
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -56,6 +58,7 @@ class AgentRun:
         self._call = call
         self._clock = clock
         self._observer = observer
+        self._meter = CallMeter(call, feed, writer)
         self._interruption = Interruption()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
@@ -142,6 +145,7 @@ class AgentRun:
     async def _drive(self) -> None:
         """Run the agent until the call is over. Never raises but when it is cancelled."""
         work = self.work
+        METER.set(self._meter)
         while True:
             await work.wait_for_event()
             has_ended = work.end.outcome is not None

@@ -15,6 +15,7 @@ import structlog
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.usage import METER
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.engine.agent_steps import StepWatch, Watched
 from voice_agent.runtime.engine.spoken_piece import checked_words
@@ -67,7 +68,9 @@ def _begun(voice: Voice, utterance: Utterance) -> Any:
 async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) -> Any:
     """Its next piece, or `_END`."""
     limit = asyncio.timeout_at(deadline_s)
-    steps = None
+    steps, meter = None, METER.get()
+    # What a voice asks of a provider is counted as the call's, and not as what the response used.
+    metering = METER.set(meter.without_responses() if meter is not None else None)
     try:
         async with limit:
             steps = VoiceSteps(anext(pieces, _END), watch)
@@ -79,6 +82,8 @@ async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) 
             raise
         why = f"raised {type(error).__name__}: {error}"
         raise VoiceFailed(voice.name, "raised", why) from error
+    finally:
+        METER.reset(metering)
 
 
 def _silent(voice: Voice) -> VoiceFailed:
