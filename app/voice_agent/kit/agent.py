@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from voice_agent.kit.call import Call
 from voice_agent.kit.ear import Ear
@@ -15,18 +16,41 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+KEPT_CONNECTIONS = 100
+"""Idle ones of the pod's client, to all hosts; the others are closed."""
+KEPT_CONNECTIONS_S = 60.0
+"""So long an idle one is kept: longer than a caller talks, for a new one costs round trips before each reply."""
+
+T = TypeVar("T")
+
+
 class _SharedClient:
     """Made when it is first asked for: importing httpx takes longer than many a server's start."""
 
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
+        self._made: dict[Any, Any] = {}
 
     def get(self) -> httpx.AsyncClient:
         if self._client is None:
             import httpx
 
-            self._client = httpx.AsyncClient()
+            # No limit to connections: httpx loses those that others wait for when they are given up.
+            self._client = httpx.AsyncClient(
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=KEPT_CONNECTIONS,
+                    keepalive_expiry=KEPT_CONNECTIONS_S,
+                ),
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            )
         return self._client
+
+    def made(self, make: Callable[[httpx.AsyncClient], T]) -> T:
+        if make not in self._made:
+            self._made[make] = make(self.get())
+        found: T = self._made[make]
+        return found
 
     async def close(self) -> None:
         if self._client is not None:
@@ -47,8 +71,15 @@ class Kit:
 
     @property
     def http(self) -> httpx.AsyncClient:
-        """One client for all agents of the pod, made when it is first asked for; the pod closes it."""
+        """One client for all agents of the pod, made when it is first asked for; the pod closes it.
+
+        It keeps no cookies: what one caller's request brought is not sent with another's.
+        """
         return self._http.get()
+
+    def shared(self, make: Callable[[httpx.AsyncClient], T]) -> T:
+        """What `make` gives of `http`: made once for all agents of the pod, as a `ProviderClient` is."""
+        return self._http.made(make)
 
     def with_settings(self, settings: Any) -> Self:
         """The same for an agent that has other settings."""

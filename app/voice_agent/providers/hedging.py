@@ -1,0 +1,145 @@
+"""Asking another one as well when the first does not begin to answer; the first that answers wins.
+
+A generator is begun in a task of its own and read on in its reader's: it must hold no `asyncio.timeout` and no token of
+a context variable over a `yield`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from voice_agent.providers.errors import ProviderFailed
+
+HEDGE_S = 0.35
+"""So long one is waited for before the next is asked as well: longer than a good one takes to its first byte, and half
+of the silence that a caller takes for a pause."""
+
+T = TypeVar("T")
+
+_NOTHING: Any = object()
+
+
+class NoneAnswered(Exception):
+    """All have failed before they gave anything."""
+
+    def __init__(self, failed: dict[int, Exception]) -> None:
+        """`failed`: what each raised, by its index, in the order of failing."""
+        super().__init__(failed)
+        self.failed = failed
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[T]):
+    """What the first that answered gives. Read `items` once; what it raises there is the reader's to deal with."""
+
+    index: int
+    """Which one it is."""
+    items: AsyncGenerator[T, None]
+    """All of it, the first item included."""
+    overtaken: tuple[int, ...]
+    """Those that were asked before it and had not answered."""
+    failed: Mapping[int, Exception]
+    """Those that failed, and what they raised."""
+
+
+class _Attempt(Generic[T]):
+    """One that was asked."""
+
+    def __init__(self, index: int, items: AsyncGenerator[T, None]) -> None:
+        self.index = index
+        self.items = items
+        self.first: asyncio.Task[T] = asyncio.create_task(self._first(), name=f"attempt {index}")
+        self._closing: asyncio.Task[None] | None = None
+
+    async def _first(self) -> T:
+        return await anext(self.items, _NOTHING)
+
+    def close(self) -> asyncio.Task[None]:
+        """Give it up, once; the task never raises. In a task: cancelling whoever waits for it stops nothing."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="close attempt")
+        return self._closing
+
+    async def _close(self) -> None:
+        self.first.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await self.first
+        with suppress(Exception):
+            await self.items.aclose()
+
+    async def rest(self) -> AsyncGenerator[T, None]:
+        """What it gives from the start, once its first item is there."""
+        first = self.first.result()
+        if first is not _NOTHING:
+            yield first
+            async for item in self.items:
+                yield item
+
+
+@asynccontextmanager
+async def first_to_answer(
+    starts: Sequence[Callable[[], AsyncGenerator[T, None]]],
+    hedge_s: float,
+    failures: tuple[type[Exception], ...] = (ProviderFailed,),
+) -> AsyncIterator[Answered[T]]:
+    """Ask the first; whenever `hedge_s` pass without an item, or one fails, ask the next as well.
+
+    One that ends without an item has answered. The others are closed then, and all of them at the end, cancelled or
+    not. Raises `NoneAnswered` when all fail with one of `failures`, and any other error at once.
+    """
+    attempts: list[_Attempt[T]] = []
+    try:
+        winner, failed = await _race(starts, hedge_s, failures, attempts)
+        losers = [attempt for attempt in attempts if attempt is not winner]
+        for loser in losers:
+            loser.close()
+        overtaken = tuple(one.index for one in losers if one.index < winner.index and one.index not in failed)
+        items = winner.rest()
+        try:
+            yield Answered(winner.index, items, overtaken, failed)
+        finally:
+            await items.aclose()
+    finally:
+        if attempts:
+            await asyncio.wait([attempt.close() for attempt in attempts])
+
+
+async def _race(
+    starts: Sequence[Callable[[], AsyncGenerator[T, None]]],
+    hedge_s: float,
+    failures: tuple[type[Exception], ...],
+    attempts: list[_Attempt[T]],
+) -> tuple[_Attempt[T], dict[int, Exception]]:
+    failed: dict[int, Exception] = {}
+    running: dict[asyncio.Task[T], _Attempt[T]] = {}
+    waiting = list(enumerate(starts))
+    while running or waiting:
+        if waiting:
+            index, start = waiting.pop(0)
+            attempts.append(_Attempt(index, start()))
+            running[attempts[-1].first] = attempts[-1]
+        some_failed = False
+        while running and not some_failed:
+            done, _ = await asyncio.wait(
+                running, timeout=hedge_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                attempt = running.pop(task)
+                error = _error_of(task)
+                if error is None:
+                    return attempt, failed
+                if not isinstance(error, failures):
+                    raise error
+                failed[attempt.index] = error
+                some_failed = True
+            if not done:
+                break
+    raise NoneAnswered(failed)
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
