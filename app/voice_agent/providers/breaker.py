@@ -42,7 +42,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-class _Event(Enum):
+class _BreakerEvent(Enum):
     TRIPPED = auto()
     WAITED = auto()
     SUCCEEDED = auto()
@@ -50,12 +50,12 @@ class _Event(Enum):
 
 
 _TABLE = {
-    (BreakerState.CLOSED, _Event.TRIPPED): BreakerState.OPEN,
-    (BreakerState.OPEN, _Event.WAITED): BreakerState.HALF_OPEN,
-    (BreakerState.OPEN, _Event.SUCCEEDED): BreakerState.CLOSED,
-    (BreakerState.HALF_OPEN, _Event.SUCCEEDED): BreakerState.CLOSED,
-    (BreakerState.HALF_OPEN, _Event.FAILED): BreakerState.OPEN,
-    (BreakerState.HALF_OPEN, _Event.TRIPPED): BreakerState.OPEN,
+    (BreakerState.CLOSED, _BreakerEvent.TRIPPED): BreakerState.OPEN,
+    (BreakerState.OPEN, _BreakerEvent.WAITED): BreakerState.HALF_OPEN,
+    (BreakerState.OPEN, _BreakerEvent.SUCCEEDED): BreakerState.CLOSED,
+    (BreakerState.HALF_OPEN, _BreakerEvent.SUCCEEDED): BreakerState.CLOSED,
+    (BreakerState.HALF_OPEN, _BreakerEvent.FAILED): BreakerState.OPEN,
+    (BreakerState.HALF_OPEN, _BreakerEvent.TRIPPED): BreakerState.OPEN,
 }
 """What is not in it changes nothing."""
 
@@ -73,7 +73,7 @@ class CircuitBreaker:
     def state(self, now_s: float) -> BreakerState:
         """As it is now."""
         if self._state is BreakerState.OPEN and now_s >= self._open_until_s:
-            self._change(_Event.WAITED)
+            self._change(_BreakerEvent.WAITED)
         return self._state
 
     def admits(self, now_s: float) -> bool:
@@ -95,7 +95,7 @@ class CircuitBreaker:
         """A request had its answer."""
         self._outcomes.append((now_s, True))
         if self.state(now_s) is not BreakerState.CLOSED:
-            self._change(_Event.SUCCEEDED)
+            self._change(_BreakerEvent.SUCCEEDED)
             self._outcomes.clear()
             self._open_s = 0.0
 
@@ -104,9 +104,9 @@ class CircuitBreaker:
         self._outcomes.append((now_s, False))
         state = self.state(now_s)
         if state is BreakerState.HALF_OPEN:
-            self._open(_Event.FAILED, now_s, retry_after_s)
+            self._open(_BreakerEvent.FAILED, now_s, retry_after_s)
         elif state is BreakerState.CLOSED and (retry_after_s or self._is_over(now_s)):
-            self._open(_Event.TRIPPED, now_s, retry_after_s)
+            self._open(_BreakerEvent.TRIPPED, now_s, retry_after_s)
 
     def abandoned(self) -> None:
         """A request was given up before anything was known of it."""
@@ -117,7 +117,7 @@ class CircuitBreaker:
         failures = lately.count(False)
         return failures >= MIN_FAILURES and failures >= FAILURE_SHARE * len(lately)
 
-    def _open(self, event: _Event, now_s: float, retry_after_s: float | None) -> None:
+    def _open(self, event: _BreakerEvent, now_s: float, retry_after_s: float | None) -> None:
         if retry_after_s:
             wait_s = min(retry_after_s, OPEN.longest_s)
         else:
@@ -125,6 +125,6 @@ class CircuitBreaker:
         self._open_until_s = now_s + wait_s
         self._change(event)
 
-    def _change(self, event: _Event) -> None:
+    def _change(self, event: _BreakerEvent) -> None:
         self._state = _TABLE.get((self._state, event), self._state)
         self._probed_at_s = None

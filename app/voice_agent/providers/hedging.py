@@ -33,7 +33,7 @@ class NoneAnswered(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Generic[T]):
+class HedgedAnswer(Generic[T]):
     """What the first that answered gives. Read `items` once; what it raises there is the reader's to deal with."""
 
     index: int
@@ -85,7 +85,7 @@ async def first_to_answer(
     starts: Sequence[Callable[[], AsyncGenerator[T, None]]],
     hedge_s: float,
     failures: tuple[type[Exception], ...] = (ProviderFailed,),
-) -> AsyncIterator[Answered[T]]:
+) -> AsyncIterator[HedgedAnswer[T]]:
     """Ask the first; whenever `hedge_s` pass without an item, or one fails, ask the next as well.
 
     One that ends without an item has answered. The others are closed then, and all of them at the end, cancelled or
@@ -100,7 +100,7 @@ async def first_to_answer(
         overtaken = tuple(one.index for one in losers if one.index < winner.index and one.index not in failed)
         items = winner.rest()
         try:
-            yield Answered(winner.index, items, overtaken, failed)
+            yield HedgedAnswer(winner.index, items, overtaken, failed)
         finally:
             await items.aclose()
     finally:
