@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from voice_agent.invalid_settings import in_one_line
 from voice_agent.providers.endpoint import Endpoint
 from voice_agent.providers.errors import FailureKind, ProviderFailed
-from voice_agent.providers.exchange import Broken, ExchangeFailed, HttpExchange, TooSlow, Upload
+from voice_agent.providers.exchange import Broken, ExchangeFailed, ProviderExchange, TooSlow, Upload
 from voice_agent.providers.health import ProviderHealth
 from voice_agent.providers.retry_after import retry_after_s
 
@@ -37,7 +37,7 @@ FAILING_FROM = 500
 class ProviderResponse:
     """An answer with a status of 2xx, whose first byte has come. Read it once, with one of its methods."""
 
-    def __init__(self, endpoint: Endpoint, exchange: HttpExchange, response: httpx.Response) -> None:
+    def __init__(self, endpoint: Endpoint, exchange: ProviderExchange, response: httpx.Response) -> None:
         self.endpoint = endpoint
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -84,7 +84,7 @@ class ProviderClient:
         self._http = http
         self._now_s = now_s or _loop_s
         self._healths: dict[tuple[str, str, str], ProviderHealth] = {}
-        self._exchanges: set[HttpExchange] = set()
+        self._exchanges: set[ProviderExchange] = set()
 
     @property
     def open_requests(self) -> int:
@@ -145,7 +145,7 @@ class ProviderClient:
 
     def _begin(
         self, endpoint: Endpoint, method: str, path: str, headers: Mapping[str, str], body: dict[str, Any]
-    ) -> HttpExchange:
+    ) -> ProviderExchange:
         import httpx
 
         if len(self._exchanges) >= MAX_OPEN_REQUESTS:
@@ -164,12 +164,12 @@ class ProviderClient:
             )
         except (TypeError, ValueError) as error:  # Text that is no Unicode, say.
             raise _failure(endpoint, Broken(error), begun=False) from None
-        exchange = HttpExchange(self._http, request, total_s=endpoint.total_s, upload=upload)
+        exchange = ProviderExchange(self._http, request, total_s=endpoint.total_s, upload=upload)
         self._exchanges.add(exchange)
         exchange.task.add_done_callback(lambda _: self._exchanges.discard(exchange))
         return exchange
 
-    async def _answered(self, endpoint: Endpoint, exchange: HttpExchange) -> httpx.Response:
+    async def _answered(self, endpoint: Endpoint, exchange: ProviderExchange) -> httpx.Response:
         try:
             response = await exchange.begin(endpoint.first_s)
         except ExchangeFailed as error:
@@ -181,7 +181,9 @@ class ProviderClient:
             raise ProviderFailed(endpoint.name, FailureKind.INVALID, shown(endpoint, why))
         return response
 
-    async def _refusal(self, endpoint: Endpoint, exchange: HttpExchange, response: httpx.Response) -> ProviderFailed:
+    async def _refusal(
+        self, endpoint: Endpoint, exchange: ProviderExchange, response: httpx.Response
+    ) -> ProviderFailed:
         status = response.status_code
         body = bytearray()
         with suppress(ExchangeFailed):  # The status is what counts.

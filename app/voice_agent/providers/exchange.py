@@ -62,7 +62,7 @@ class Upload:
             self.ended.set()
 
 
-class HttpExchange:
+class ProviderExchange:
     """To be closed. What goes wrong in it is raised by `begin` and `next_piece`, as `ExchangeFailed`."""
 
     def __init__(
