@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from voice_agent.agents.scripted import Scripted as Scripted
     from voice_agent.agents.scripted import ScriptedTurn as ScriptedTurn
     from voice_agent.agents.scripted import Sentences as Sentences
+    from voice_agent.agents.tools.functions import tool as tool
+    from voice_agent.agents.tools.running import ToolInterrupted as ToolInterrupted
+    from voice_agent.agents.tools.running import ToolRequest as ToolRequest
+    from voice_agent.agents.tools.running import run_tool as run_tool
+    from voice_agent.agents.tools.running import run_tools as run_tools
     from voice_agent.call.audio import PCM as PCM
     from voice_agent.call.audio import PCMA as PCMA
     from voice_agent.call.audio import PCMU as PCMU
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from voice_agent.kit.agent import Kit as Kit
     from voice_agent.kit.call import Call as Call
     from voice_agent.kit.call import Caller as Caller
+    from voice_agent.kit.call import IdempotencyKey as IdempotencyKey
     from voice_agent.kit.call import Item as Item
     from voice_agent.kit.call import KeyReused as KeyReused
     from voice_agent.kit.call import Session as Session
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
     from voice_agent.kit.usage import Meter as Meter
     from voice_agent.kit.usage import MeteredRequest as MeteredRequest
     from voice_agent.kit.usage import metered as metered
+    from voice_agent.kit.tools import Tool as Tool
+    from voice_agent.kit.tools import ToolError as ToolError
     from voice_agent.kit.voice import Utterance as Utterance
     from voice_agent.kit.voice import Voice as Voice
     from voice_agent.kit.voice import VoiceFailed as VoiceFailed
@@ -75,14 +83,17 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "voice_agent.kit.agent": "Agent Kit",
-    "voice_agent.kit.call": "Call Caller Item KeyReused Session SideEffect",
+    "voice_agent.kit.call": "Call Caller IdempotencyKey Item KeyReused Session SideEffect",
     "voice_agent.kit.clip": "Clip VoicedAudio",
     "voice_agent.kit.ear": "Ear Transcript",
     "voice_agent.kit.events": "Asked CallEvent Dtmf Ended Event Heard Interrupted Started Timer ToolResult",
     "voice_agent.kit.speech": "NoSpeech Played Speech SpeechInterrupted Spoken",
     "voice_agent.kit.usage": "Meter MeteredRequest metered",
+    "voice_agent.kit.tools": "Tool ToolError",
     "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
     "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
+    "voice_agent.agents.tools.functions": "tool",
+    "voice_agent.agents.tools.running": "ToolInterrupted ToolRequest run_tool run_tools",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
     "voice_agent.errors": "RecordUnreadable SettingsError StoreFull StoreRefused StoreUnavailable",

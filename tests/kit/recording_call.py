@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.audio import AudioFormat
-from voice_agent.kit.call import Call, Caller, Item, KeyReused, Session, SideEffect
+from voice_agent.kit.call import Call, Caller, IdempotencyKey, Item, KeyReused, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Event
 from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
@@ -133,7 +133,7 @@ class RecordingCall(Call):
     async def once(self, key: str, run: SideEffect) -> Any:
         self._use(key)
         if key not in self.results:
-            self.results[key] = json.loads(json.dumps(await run(f"key of {key}")))
+            self.results[key] = json.loads(json.dumps(await run(IdempotencyKey(f"key of {key}"))))
         return self.results[key]
 
     async def call_tool(self, key: str, name: str, arguments: str | Mapping[str, Any]) -> None:

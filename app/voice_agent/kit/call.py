@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
@@ -14,7 +14,23 @@ from voice_agent.kit.speech import Speech
 Item = Mapping[str, Any]
 """An item of the conversation, as the protocol has it; of a spoken turn with its ``transcript``."""
 
-SideEffect = Callable[[str], Awaitable[Any]]
+
+class IdempotencyKey(str):
+    """Under which something is done in the world: the same whenever it is done again, on whichever pod."""
+
+    __slots__ = ("is_repeat",)
+
+    is_repeat: bool
+    """Another pod has begun it: it may have been done."""
+
+    def __new__(cls, key: str, *, is_repeat: bool = False) -> Self:
+        """`key` as it is."""
+        made = super().__new__(cls, key)
+        made.is_repeat = is_repeat
+        return made
+
+
+SideEffect = Callable[[IdempotencyKey], Awaitable[Any]]
 """Something done in the world under an idempotency key; gives what survives JSON."""
 
 

@@ -172,3 +172,8 @@ async def probed(work: Coroutine[Any, Any, Result], probe: AgentProbe) -> Result
         raise
     finally:
         probe.runs.remove(process)
+
+
+async def task_probed(work: Coroutine[Any, Any, Result], probe: AgentProbe) -> Result:
+    """As `Probed`, of a task that the agent made."""
+    return await Probed(work, probe)

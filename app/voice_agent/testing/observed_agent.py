@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, cast
 
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.agent import Agent, Kit
-from voice_agent.kit.call import Call, SideEffect
+from voice_agent.kit.call import Call, IdempotencyKey, SideEffect
 from voice_agent.kit.ear import Ear
 from voice_agent.kit.events import Event
 from voice_agent.kit.speech import Speech
 from voice_agent.kit.voice import Voice
-from voice_agent.testing.agent_probe import AgentProbe, probed
+from voice_agent.testing.agent_probe import AgentProbe, probed, task_probed
+from voice_agent.testing.virtual_loop import OBSERVES_TASKS
 
 
 class ObservedAgent(Agent):
@@ -44,6 +46,8 @@ class ObservedAgent(Agent):
     async def run(self, call: Call) -> None:
         """See `Agent`."""
         seen = cast("Call", ObservedCall(call, self._probe))
+        # Also where a task of its own waits the pod may be struck.
+        OBSERVES_TASKS.set(partial(task_probed, probe=self._probe))
         await probed(self._agent.run(seen), self._probe)
 
 
@@ -101,7 +105,7 @@ class ObservedCall:
         """See `Call`."""
         name = f"{self._event}: {key}"
 
-        async def noted(idempotency_key: str) -> Any:
+        async def noted(idempotency_key: IdempotencyKey) -> Any:
             self._probe.did(name, idempotency_key)
             return await run(idempotency_key)
 

@@ -46,6 +46,9 @@ class Process:
 
 
 PROCESS: ContextVar[Process] = ContextVar("process")
+AnyCoroutine = Coroutine[Any, Any, Any]
+OBSERVES_TASKS: ContextVar[Callable[[AnyCoroutine], AnyCoroutine]] = ContextVar("observes_tasks")
+"""Where it is set, whatever is made a task is run by this: `observe(coroutine)` is the coroutine with a witness."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -63,6 +66,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.faults: list[str] = []
         """What the loop was told of by tasks and callbacks that raised."""
         self.turns = 0
+        self._observed: list[AnyCoroutine] = []
+        """What tasks of dead processes have perhaps never begun."""
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
@@ -103,8 +108,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise OSError("there is no network in a simulation: give the agent something in the place of what it calls")
 
     def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
-        process = (context or copy_context()).get(PROCESS, self.world)
+        found = context or copy_context()
+        observe = found.get(OBSERVES_TASKS, None)
+        work = coro
+        if observe is not None:
+            work = observe(coro)
+            self._observed.append(coro)
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=self, name=name, context=context)
+        process = found.get(PROCESS, self.world)
         # Kept, so that no garbage collection runs a dead process's `finally` blocks at a moment of its own.
         process.tasks.append(task)
         return task
@@ -188,6 +199,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     task.get_coro().close()
             elif not task.cancelled():
                 task.exception()
+        for work in self._observed:
+            with contextlib.suppress(BaseException):
+                work.close()
         self.close()
 
 

@@ -10,10 +10,11 @@ import orjson
 
 from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct
 from voice_agent.call.inputs import AgentEventSent, HangUpAsked, OnceBegun, OnceDone, TimerSet, ToolAsked, TransferAsked
-from voice_agent.kit.call import Caller, Item, Session, SideEffect
+from voice_agent.kit.call import Caller, IdempotencyKey, Item, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
 from voice_agent.runtime.engine.agent_state import AgentState
+from voice_agent.runtime.engine.agent_steps import Watched
 from voice_agent.runtime.engine.frames import CallFrames, end_all
 from voice_agent.runtime.engine.handling import Handling, checked_text
 from voice_agent.runtime.engine.notices import items_at, session_of
@@ -95,13 +96,15 @@ class AgentCall:
         """See `kit.Call`."""
         handling, work = self._handling(), self._work
         key, act = handling.begin(key, ActKind.ONCE)
+        is_repeat = act is not None
         if act is None:
             act = await self._done(handling, key, OnceBegun(handling.number, key), durable=True)
         if act.status is not ActStatus.DONE:
             # What authors and clients call things is only in the digest: this is handed on, in a header perhaps.
             digest = blake2b(f"{handling.stored.key_id}\0{key}".encode(), digest_size=12).hexdigest()
-            idempotency_key = f"{work.call.call_id}:{handling.stored.kind}_{digest}"
-            result = _kept(key, await run(idempotency_key))
+            name = f"{work.call.call_id}:{handling.stored.kind}_{digest}"
+            # It may run in a task of its own: its steps count as the agent's there, too.
+            result = _kept(key, await Watched(run(IdempotencyKey(name, is_repeat=is_repeat)), work.watch))
             act = await self._done(handling, key, OnceDone(handling.number, key, result), durable=True)
         return act.result
 
