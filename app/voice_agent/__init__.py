@@ -57,11 +57,11 @@ if TYPE_CHECKING:
     from voice_agent.kit.speech import Speech as Speech
     from voice_agent.kit.speech import SpeechInterrupted as SpeechInterrupted
     from voice_agent.kit.speech import Spoken as Spoken
+    from voice_agent.kit.tools import Tool as Tool
+    from voice_agent.kit.tools import ToolError as ToolError
     from voice_agent.kit.usage import Meter as Meter
     from voice_agent.kit.usage import MeteredRequest as MeteredRequest
     from voice_agent.kit.usage import metered as metered
-    from voice_agent.kit.tools import Tool as Tool
-    from voice_agent.kit.tools import ToolError as ToolError
     from voice_agent.kit.voice import Utterance as Utterance
     from voice_agent.kit.voice import Voice as Voice
     from voice_agent.kit.voice import VoiceFailed as VoiceFailed
