@@ -51,9 +51,17 @@ class Count:
     """Each time that one comes again."""
     disordered: list[int] = field(default_factory=list)
     """Those that follow a greater one that had not come before."""
+    resaid: list[str] = field(default_factory=list)
+    """What was heard of words that were broken off and at once said again, whole."""
     cut: list[str] = field(default_factory=list)
+    """What was heard of other words that are not whole."""
     other: list[str] = field(default_factory=list)
     """Words that are none of those that were due."""
+
+    @property
+    def is_complete(self) -> bool:
+        """As `is_exact`, but for words that were broken off and said again."""
+        return self == Count(resaid=self.resaid)
 
     @property
     def is_exact(self) -> bool:
@@ -65,9 +73,12 @@ def count(heard: Iterable[str] | str, due: Iterable[int]) -> Count:
     """Compare what was heard, as words or as a text, with the numbers that were due."""
     expected = dict.fromkeys(due)
     found, seen, last = Count(), set[int](), -1
-    for each in words_of(heard) if isinstance(heard, str) else heard:
+    words = words_of(heard) if isinstance(heard, str) else list(heard)
+    for each, after in zip(words, [*words[1:], ""], strict=True):
         value = number(each)
-        if CUT in each:
+        if each.endswith(CUT) and after.startswith(each.removesuffix(CUT)):
+            found.resaid.append(each)
+        elif CUT in each:
             found.cut.append(each)
         elif value is None or value not in expected:
             found.other.append(each)

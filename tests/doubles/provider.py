@@ -66,14 +66,23 @@ class Provider:
     """One provider. Attributes may be changed while it runs."""
 
     def __init__(
-        self, *, key: str | None = None, takes_prefix: bool = False, going_on: GoingOn = GoingOn.EXACT
+        self,
+        *,
+        key: str | None = None,
+        takes_prefix: bool = False,
+        going_on: GoingOn = GoingOn.EXACT,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`takes_prefix`: it knows the parameters of vLLM with which a last message is gone on with."""
+        """`takes_prefix`: it knows the parameters of vLLM with which a last message is gone on with.
+
+        `now_s`: the clock of its log; all processes of a machine share the usual one.
+        """
         self.key = key
         self.takes_prefix = takes_prefix
         self.going_on = going_on
         self.faults = FaultPlan()
-        self.log = RequestLog()
+        self.now_s = now_s
+        self.log = RequestLog(now_s)
         self.first_s = 0.0
         """Before the first piece of an answer."""
         self.token_s = 0.0
@@ -98,10 +107,10 @@ class Provider:
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
         request = self.log.begin(task, headers.get("x-client-request-id", ""), {}, scope.get("client"))
         request.fault = self.faults.next(task)
-        sender = Sender(send, request, self.pause_before)
+        sender = Sender(send, request, self)
         try:
             body = await read_body(receive)
-            request.asked_at = time.monotonic()
+            request.asked_at = self.now_s()
             reply = self._reply(request, headers, body)
         except Refusal as refusal:
             await sender.error(refusal.status, refusal.message, refusal.param)

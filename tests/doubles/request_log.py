@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.doubles.faults import Fault, Task
 
 @dataclass
 class Request:
-    """One request; times are those of `time.monotonic`, which all processes of a machine share."""
+    """One request; times are those of the provider's clock, `time.monotonic` unless it has another."""
 
     number: int
     task: Task
@@ -23,7 +23,7 @@ class Request:
     """The body; of speech to be heard its form without the file."""
     connection: tuple[str, int] | None
     """The client's end."""
-    began_at: float = field(default_factory=time.monotonic)
+    began_at: float
     asked_at: float | None = None
     """When all of it had come."""
     fault: Fault | None = None
@@ -58,14 +58,15 @@ class Request:
 class RequestLog:
     """All requests to a provider, in the order in which they came; written by its thread, read by tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         self._lock = threading.Lock()
         self._all: list[Request] = []
 
     def begin(self, task: Task, client_request_id: str, asked: dict[str, Any], connection: Any) -> Request:
         """One more."""
         with self._lock:
-            found = Request(len(self._all) + 1, task, client_request_id, str(asked.get("model", "")), asked, connection)
+            found = Request(len(self._all) + 1, task, client_request_id, "", asked, connection, self._now_s())
             self._all.append(found)
             return found
 

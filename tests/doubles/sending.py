@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from tests.doubles.answers import Body, Piece
 from tests.doubles.request_log import Request
@@ -20,8 +19,14 @@ CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 SET_IN = ("cut", "short", "stall", "garbage")
 """Faults that set in behind some bytes of the body."""
 
-Pause = Callable[[bool, Request, float], float]
-"""How long to wait before a piece: whether it is the first, of which request, how long it takes to be said."""
+
+class Pace(Protocol):
+    """How fast a provider is."""
+
+    now_s: Callable[[], float]
+
+    def pause_before(self, is_first: bool, request: Request, lasts_s: float) -> float:
+        """How long it takes to make a piece of an answer, which takes so long to be said."""
 
 
 async def disconnected(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
@@ -37,11 +42,11 @@ class Sender:
         self,
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
         request: Request | None = None,
-        pause: Pause | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._send = send
         self._request = request
-        self._pause = pause
+        self._pace = pace
         self._text = ""
         """What of a model's answer has been sent."""
         self._has_set_in = False
@@ -64,6 +69,7 @@ class Sender:
     async def reply(self, reply: Body) -> None:
         """All of an answer, or what the request's fault leaves of it."""
         assert self._request is not None
+        assert self._pace is not None
         fault = self._request.fault
         if fault is not None and fault.kind == "status":
             self._request.usage = {}
@@ -74,7 +80,7 @@ class Sender:
             await asyncio.sleep(fault.seconds)  # Cancelled when its client has gone.
         await self._start(200, reply.content_type, {"x-request-id": f"req_{self._request.number}"})
         for at, piece in enumerate(reply.pieces):
-            if self._pause is not None and (pause_s := self._pause(at == 0, self._request, piece.lasts_s)):
+            if pause_s := self._pace.pause_before(at == 0, self._request, piece.lasts_s):
                 await asyncio.sleep(pause_s)  # What makes an answer takes its time.
             if not await self._piece(piece):
                 return
@@ -117,13 +123,16 @@ class Sender:
     def end(self) -> None:
         """Nothing more is sent."""
         if self._request is not None:
-            self._request.ended_at = time.monotonic()
+            self._request.ended_at = self._now_s()
 
     def _note(self, text: str) -> None:
         assert self._request is not None
         self._text += text
         if self._request.first_sentence_at is None and SENTENCE.search(self._text):
-            self._request.first_sentence_at = time.monotonic()
+            self._request.first_sentence_at = self._now_s()
+
+    def _now_s(self) -> float:
+        return 0.0 if self._pace is None else self._pace.now_s()
 
     async def _start(self, status: int, content_type: str, headers: dict[str, str]) -> None:
         if self._request is not None:
@@ -135,7 +144,7 @@ class Sender:
     async def _body(self, body: bytes, *, more: bool = True) -> None:
         if self._request is not None:
             if body and self._request.first_byte_at is None:
-                self._request.first_byte_at = time.monotonic()
+                self._request.first_byte_at = self._now_s()
             self._request.sent_bytes += len(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
