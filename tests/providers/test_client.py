@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from tests.providers.server import RawProvider, Request, chunked, sending, serving, stalling, whole
 from tests.servers import free_port
 from tests.waiting import until
+from voice_agent.kit.agent import Kit
 from voice_agent.providers.breaker import BreakerState
 from voice_agent.providers.client import MAX_ERROR_BYTES, MAX_WHY_CHARS, ProviderClient
 from voice_agent.providers.endpoint import Endpoint
@@ -29,7 +30,7 @@ async def asked(client: ProviderClient, endpoint: Endpoint, **body: Any) -> byte
 
 def pool_of(client: ProviderClient) -> Any:
     """httpx's own count of connections."""
-    return client._http._transport._pool  # type: ignore[attr-defined]
+    return client._http._transport._direct._pool  # type: ignore[attr-defined]
 
 
 async def all_closed(client: ProviderClient, provider: RawProvider) -> None:
@@ -275,3 +276,31 @@ async def test_an_upload_is_not_waited_for_once_the_provider_is_gone(client: Pro
     endpoint = Endpoint(url=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ProviderFailed):
         await asked(client, endpoint, content=content())
+
+
+Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.mark.parametrize("cancels", [1, 2, 3])
+@pytest.mark.parametrize(
+    "answer",
+    [sending(HELLO), stalling(b""), stalling(HELLO[:-10]), sending(HELLO[:-10], cut=True), stalling(HELLO[:-5])],
+    ids=["whole", "nothing", "middle", "cut", "end"],
+)
+async def test_no_connection_is_left_whenever_and_however_often_it_is_cancelled(answer: Answer, cancels: int) -> None:
+    """At each turn of the event loop, with as many cancellations right behind each other."""
+    async with serving(answer) as provider:
+        kit = Kit()
+        client = kit.shared(ProviderClient)
+        for turns in range(60):
+            asking = asyncio.ensure_future(asked(client, provider.endpoint()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for _ in range(cancels):
+                asking.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait((asking,))
+            asking.cancelled() or asking.exception()
+        await all_closed(client, provider)
+        await kit.close()
+        await until(lambda: not provider.open)

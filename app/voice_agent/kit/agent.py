@@ -35,15 +35,15 @@ class _SharedClient:
         if self._client is None:
             import httpx
 
-            # No limit to connections: httpx loses those that others wait for when they are given up.
-            self._client = httpx.AsyncClient(
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=KEPT_CONNECTIONS,
-                    keepalive_expiry=KEPT_CONNECTIONS_S,
-                ),
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            from voice_agent.kit.http_transport import GivingUpTransport
+
+            limits = httpx.Limits(
+                max_connections=None,  # httpx loses connections that requests wait for when they are given up.
+                max_keepalive_connections=KEPT_CONNECTIONS,
+                keepalive_expiry=KEPT_CONNECTIONS_S,
             )
+            no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+            self._client = httpx.AsyncClient(transport=GivingUpTransport(limits), cookies=no_cookies)
         return self._client
 
     def made(self, make: Callable[[httpx.AsyncClient], T]) -> T:

@@ -1,10 +1,7 @@
 """One request and its answer, in a task of its own.
 
-Why a task: a caller who speaks, a hedge that lost, a pod that drains, each cancels whoever reads the answer, at any
-await and perhaps twice. httpx tidies up after one cancellation; a second one that comes while it does leaves the
-connection counted as busy for ever (httpx #3782), and so does one while a request waits for another's connection
-(httpcore #1093). Here the task that runs httpx is cancelled once at most, by `close`, and the pool has no limit at
-which requests wait for each other (the client counts them itself). Time is kept by the reader, not in that task.
+That task is not cancelled but given up (see `kit.giving_up`), and whoever reads the answer may be cancelled at any
+await, twice and more. The reader keeps the time.
 """
 
 from __future__ import annotations
@@ -12,7 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING
+
+from voice_agent.kit.giving_up import REQUEST, GivingUp
 
 if TYPE_CHECKING:
     import httpx
@@ -79,7 +79,12 @@ class ProviderExchange:
         self._taken = asyncio.Event()
         self._error: Exception | None = None
         self._ended = False
-        self.task = asyncio.create_task(self._run(http, request), name="provider request")
+        self._is_closed = False
+        self._giving_up = GivingUp()
+        context = copy_context()
+        context.run(REQUEST.set, self._giving_up)
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(self._run(http, request), name="provider request", context=context)
 
     async def begin(self, within_s: float) -> httpx.Response:
         """Wait for the first byte of an answer, its end, or a status other than 2xx."""
@@ -117,10 +122,15 @@ class ProviderExchange:
 
     async def close(self) -> None:
         """Give the connection back, or cut it where the answer has not ended. Cancelled, it is done all the same."""
-        if not self.task.done():
-            if not self._ended:
-                self.task.cancel()
-            await asyncio.wait((self.task,), timeout=CLOSE_S)
+        if self.task.done():
+            return
+        if not self._ended and not self._is_closed:
+            self._is_closed = True
+            self._giving_up.give_up()
+            self._taken.set()
+            if not self._giving_up.is_heeded:
+                self.task.cancel()  # It has not begun, or is of a client that knows nothing of giving up.
+        await asyncio.wait((self.task,), timeout=CLOSE_S)
 
     async def _run(self, http: httpx.AsyncClient, request: httpx.Request) -> None:
         try:
@@ -142,7 +152,7 @@ class ProviderExchange:
         self._pieces.append(piece)
         self._held_bytes += len(piece)
         self._came.set()
-        while self._held_bytes >= HELD_BYTES:
+        while self._held_bytes >= HELD_BYTES and not self._is_closed:
             self._taken.clear()
             await self._taken.wait()
 
