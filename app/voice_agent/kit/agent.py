@@ -35,7 +35,7 @@ class _SharedClient:
         if self._client is None:
             import httpx
 
-            from voice_agent.kit.http_transport import GivingUpTransport
+            from voice_agent.http_transport import GivingUpTransport
 
             limits = httpx.Limits(
                 max_connections=None,  # httpx loses connections that requests wait for when they are given up.

@@ -1,6 +1,6 @@
 """One request and its answer, in a task of its own.
 
-That task is not cancelled but given up (see `kit.giving_up`), and whoever reads the answer may be cancelled at any
+That task is not cancelled but given up (see `giving_up`), and whoever reads the answer may be cancelled at any
 await, twice and more. The reader keeps the time.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from voice_agent.kit.giving_up import REQUEST, GivingUp
+from voice_agent.giving_up import REQUEST, GivingUp
 
 if TYPE_CHECKING:
     import httpx

@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from voice_agent.kit.giving_up import REQUEST, GivingUp
+from voice_agent.giving_up import REQUEST, GivingUp
 
 T = TypeVar("T")
 
