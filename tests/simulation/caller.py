@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 import pybase64
 
-from tests.simulation.agent import piece_audio, piece_text, pieces_in
+from tests.simulation.agent import KEY_TOLD, piece_audio, piece_text, pieces_in, runs
 from tests.simulation.network import Connection
 from tests.simulation.witness import Witness
 from voice_agent.call.audio import PCM
@@ -29,6 +29,10 @@ LOSER_S = 30.0
 FRAME_MS = 100
 MORE_REPLIES = frozenset({"call", "remind", "twice"})
 """What has two."""
+ENDINGS = frozenset({"bye", "transfer"})
+"""With what the agent ends the call."""
+PRESSED_WITHIN_S = 1.5
+"""Keys of a line are pressed while it is said and answered."""
 SPOKEN = frozenset({"speak", "talk", "ulaw", "refused", "clear", "cut"})
 """What is said in audio; for those that only a plain caller says see `plain_caller`."""
 
@@ -58,11 +62,19 @@ class Utterance:
     ``say``, ``effect`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
     itself; ``talk`` with so many frames that voice activity detection has to find. ``remind``: another reply comes by
     itself later. ``aside``: out of band. ``twice``: so, while the first is being made. ``stop``: the reply is cancelled
-    in the middle. ``bye``: the agent ends the call.
+    in the middle. ``two``: the reply is two speeches. ``bye``, ``transfer``: the agent ends the call.
     """
 
     command: str
     number: int
+    barge: int = 0
+    """So many frames are said into the reply, which voice activity detection has to find."""
+    keys: str = ""
+    """Keys of the telephone that are pressed meanwhile."""
+
+    def __str__(self) -> str:
+        barge = f" barged into by {self.barge} frames" if self.barge else ""
+        return f"{self.command} {self.number}{barge}{f' and keys {self.keys}' if self.keys else ''}"
 
 
 @dataclass(slots=True)
@@ -118,6 +130,8 @@ class Caller:
         self._replies: dict[str, Response] = {}
         self._items: list[str] = []
         self._committed = 0
+        self._due = 0
+        """So many replies it should have got."""
         self._appended = bytearray()
         self._utterances: list[list[int]] = []
         """Where the server heard speech begin and end, in ms of all that was appended."""
@@ -134,6 +148,9 @@ class Caller:
         for number, line in enumerate(self._lines, 1):
             await asyncio.sleep(self._random.uniform(0.0, 0.6))
             await self._say(line, number)
+        self.waits_for = "a key of the telephone"
+        await self._until(lambda: not self._witness.waits_for_key(self.call_id))
+        self.waits_for = ""
         if not self._forgotten:
             self._check_items()
         self.outcome = "forgotten" if self._forgotten else "done"
@@ -153,7 +170,7 @@ class Caller:
 
     @property
     def _listened_to(self) -> bool:
-        return any(line.command == "talk" for line in self._lines)
+        return any(line.command == "talk" or line.barge for line in self._lines)
 
     @property
     def _forgotten(self) -> bool:
@@ -161,10 +178,17 @@ class Caller:
 
     async def _say(self, line: Utterance, number: int) -> None:
         asked = len(self._replies)
+        for digit in line.keys:
+            within_s = self._random.uniform(0.0, PRESSED_WITHIN_S)
+            asyncio.get_running_loop().call_later(within_s, self._press, digit)
         speech = _speech(self.name, number, line.number)
         await self._ask(line, number, speech)
         if line.command == "stop":
             await self._stop(asked)
+        if line.barge:
+            await self._barge_in(line, number, asked)
+            return
+        self._due += 1 + (line.command in MORE_REPLIES)
         reply = await self._reply(asked)
         if reply is None:
             return
@@ -234,6 +258,51 @@ class Caller:
         if not self._forgotten:
             self._send({"type": "response.cancel"})
 
+    async def _barge_in(self, line: Utterance, number: int, asked: int) -> None:
+        """Speak into a reply once something of it was heard: it is cut short, unless it was over; and be answered."""
+        await self._until(lambda: any(r.audio or r.status for r in list(self._replies.values())[asked : asked + 1]))
+        if self._forgotten or self.was_ended:
+            return
+        speech = _speech(f"{self.name} barges in", number, line.barge)
+        await self._append(bytes(PCM.size(100)) + speech + bytes(PCM.size(900)))
+        self.waits_for = "an answer to what was said into a reply"
+        await self._until(lambda: self._is_answered(line, asked))
+        self.waits_for = ""
+        if self._is_answered(line, asked) and not self._forgotten:
+            first, *others = list(self._replies.values())[asked:]
+            self._due += 1 + len(others)
+            self._check(Utterance("stop", _whole(line)), first, b"")
+            for reply in others:
+                self._check_said(line, reply)
+
+    def _is_answered(self, line: Utterance, asked: int) -> bool:
+        """Whether the reply to a line is over, and what was said into it is answered; and what comes by itself came.
+
+        That may be said in the reply to the former, or have been cut short in the place of the reply to the line.
+        """
+        replies = list(self._replies.values())[asked:]
+        if len(replies) < 2 or not all(reply.status for reply in replies):
+            return False
+        completed = [reply for reply in replies[1:] if reply.status == "completed"]
+        whole = [said for reply in completed for said in runs(pieces_in(reply.text))]
+        comes = [1] if line.command == "remind" and len(completed) == len(replies) - 1 else []
+        return sorted(map(len, whole)) == sorted([line.barge, *comes])
+
+    def _check_said(self, line: Utterance, reply: Response) -> None:
+        """What is heard of a reply is what is said in it."""
+        said = pieces_in(reply.text)
+        audio = b"".join(piece_audio(*piece) for piece in said)
+        if reply.status != "completed":
+            audio = audio[: len(reply.audio)]
+        if reply.text != "".join(piece_text(*piece) for piece in said) or bytes(reply.audio) != audio:
+            self._witness.broken(
+                f"a reply goes on: {self.name} heard {len(reply.audio)} bytes of {reply.text!r} amid {line}"
+            )
+
+    def _press(self, digit: str) -> None:
+        if self.connection is not None:
+            self.connection.press(digit)
+
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition() and not self._forgotten and not self.was_ended:
             self._changed.clear()
@@ -251,12 +320,12 @@ class Caller:
             # A word that is another one from some piece on is what `varies` was asked again for.
             said = pieces_in(reply.text)
             words = [word for word, _ in said] if self.model == "varies" else [word for word, _ in said[:1]] * len(said)
-            pieces = list(enumerate(words[: line.number]))
+            pieces = list(enumerate(words[: _whole(line)]))
             text = "".join(piece_text(word, piece) for piece, word in pieces)
             audio = b"".join(piece_audio(word, piece) for piece, word in pieces)
             if line.command == "stop" and reply.status == "cancelled":
                 audio = audio[: len(reply.audio)]
-            elif len(pieces) != line.number:
+            elif len(pieces) != _whole(line):
                 self._witness.broken(f"a reply goes on: {self.name} heard {reply.text!r} for {line}")
         if reply.text != text:
             self._witness.broken(f"a reply goes on: {self.name} heard {reply.text!r} for {text!r} ({line})")
@@ -274,14 +343,13 @@ class Caller:
         got = [item for item in self._items if item.startswith("said_")]
         if got != expected:
             self._witness.broken(f"what the caller sent: the conversation has {got} instead of {expected}")
-        spoken = sum(line.command in SPOKEN for line in self._lines)
+        spoken = sum((line.command in SPOKEN) + bool(line.barge) for line in self._lines)
         if self._committed != spoken:
             self._witness.broken(f"what the caller sent: {self._committed} spoken turns instead of {spoken}")
         if self.tally.gaps or self.tally.repeats or self.tally.forgotten:
             self._witness.broken(f"exactly once: {self.name} got {self.tally}")
-        asked = sum(1 + (line.command in MORE_REPLIES) for line in self._lines)
-        if len(self._replies) != asked:
-            self._witness.broken(f"what the caller sent: {len(self._replies)} replies to {asked} questions")
+        if len(self._replies) != self._due:
+            self._witness.broken(f"what the caller sent: {len(self._replies)} replies to {self._due} questions")
 
     # --- sending ------------------------------------------------------------------
 
@@ -392,7 +460,7 @@ class Caller:
 
     @property
     def _may_be_ended(self) -> bool:
-        return self._lines[-1].command == "bye"
+        return self._lines[-1].command in ENDINGS
 
     def _end(self) -> None:
         self.was_ended = True
@@ -459,6 +527,8 @@ class Caller:
                 self._position.acknowledge()
             self._flush()
         match event["type"]:
+            case kind if kind == KEY_TOLD:
+                self._witness.key_heard(self.call_id, event["number"], event["at_ms"])
             case "error":
                 self._refused(event)
             case "conversation.item.added":
@@ -499,6 +569,11 @@ _MANUAL = {"input": {"turn_detection": None}}
 def _speech(name: str, number: int, frames: int) -> bytes:
     """What a caller says in a line: no two are alike, nor any two frames of one."""
     return b"".join(piece_audio(f"{name}/{number}", frame) for frame in range(frames))
+
+
+def _whole(line: Utterance) -> int:
+    """Of how many pieces the reply is."""
+    return line.number + (line.command == "two")
 
 
 def _differ(a: bytes, b: bytes) -> int:

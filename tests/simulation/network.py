@@ -7,9 +7,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 from tests.upgrade.releases import Release, added_to
+from voice_agent.call.agent_fields import EVENTS
+from voice_agent.call.agent_ledger import EventKind
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.completeness import Kept, missing
@@ -102,6 +106,8 @@ class StoreLink(Store):
                 before = self._server._calls.get(write.call_id)
                 added = added_to(before.fields, before.items) if before is not None else set()
                 outcome = self._server._commit(write)
+                if outcome is WriteOutcome.COMMITTED and write.fields.get(EVENTS):
+                    self._witness.keys_wait(write.call_id, _keys_in(write.fields[EVENTS]))
                 kept = self._server._calls.get(write.call_id)
                 if outcome is WriteOutcome.COMMITTED and kept is not None and not write.ends:
                     gone = added - added_to(kept.fields, kept.items) - set(write.dropped_items)
@@ -192,6 +198,12 @@ class StoreLink(Store):
         return swapped
 
 
+def _keys_in(events: bytes) -> set[tuple[int, int]]:
+    """Number and time of each key of the telephone that waits for an agent."""
+    waiting = orjson.loads(events)["waiting"]
+    return {(one["number"], one["at_ms"]) for one in waiting if one["kind"] == EventKind.DTMF}
+
+
 def _newest(outbox: deque[OutboxEntry]) -> list[OutboxEntry]:
     return [outbox[at] for at in range(-min(40, len(outbox)), 0)]
 
@@ -268,6 +280,8 @@ class Connection(Transport):
         """How much of the caller's audio the pod has taken."""
         self.reason = ""
         """What the pod closed with, beside the code."""
+        self.pressed: Callable[[str], None] = lambda digit: None
+        """What the pod does with a key of the telephone."""
         self._witness = witness
         self._over: int | None = None
         self._probing = False
@@ -277,6 +291,10 @@ class Connection(Transport):
     def tell(self, message: str | bytes) -> None:
         """The caller sends."""
         self.up.put(message)
+
+    def press(self, digit: str) -> None:
+        """The caller presses a key of the telephone."""
+        self.up.put(lambda: self.pressed(digit))
 
     def leave(self, code: int) -> None:
         """The caller closes; 1006 is a broken connection."""

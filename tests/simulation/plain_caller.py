@@ -118,6 +118,10 @@ class PlainCaller(Caller):
             self.move_at_resume = False
             self._soon(self.move, REPLAY_S)
 
+    def _press(self, digit: str) -> None:
+        if self.link is not None and self.link.connection is not None:
+            self.link.connection.press(digit)
+
     def _soon(self, fault: Callable[[], None], within_s: float) -> None:
         asyncio.get_running_loop().call_later(within_s * self._random.random(), fault)
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation.agent import WordAgent
+from tests.simulation.agent import CUT_SHORT, WordAgent
+from tests.simulation.caller import Utterance
 from tests.simulation.planted import Planted
 from tests.simulation.schedule import Schedule
 from voice_agent.call import agent_events, restoring
-from voice_agent.call.agent_ledger import AgentEvent, AgentLedger
+from voice_agent.call.agent_ledger import AgentEvent, AgentLedger, EventKind
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked, Heard, Timer
@@ -56,6 +57,35 @@ def acts_forgotten() -> Iterator[None]:
         return ledger
 
     with patch.object(restoring, "restore_ledger", forgetful):
+        yield
+
+
+@contextmanager
+def acts_of_the_interrupted_forgotten() -> Iterator[None]:
+    """Of an event whose handler was interrupted nothing that it did is known to who takes the call over."""
+    restore_ledger = vars(restoring)["restore_ledger"]
+
+    def forgetful(record: Mapping[str, bytes]) -> AgentLedger | None:
+        ledger: AgentLedger | None = restore_ledger(record)
+        if ledger is not None and ledger.first is not None and ledger.first.is_interrupted:
+            ledger.drop_acts()
+        return ledger
+
+    with patch.object(restoring, "restore_ledger", forgetful):
+        yield
+
+
+@contextmanager
+def keys_lost() -> Iterator[None]:
+    """Who takes a call over looks only at what was said."""
+    take_over = agent_events.take_over
+
+    def forgetful(call: CallRecord, at_ms: int) -> None:
+        assert call.agent is not None
+        call.agent.waiting = [event for event in call.agent.waiting if event.kind is not EventKind.DTMF]
+        take_over(call, at_ms)
+
+    with patch.object(agent_events, "take_over", forgetful):
         yield
 
 
@@ -126,6 +156,18 @@ def _speaks_to_words(schedule: Schedule) -> bool:
     return any(model != "echo" and line.command == "speak" for model, lines in pairs for line in lines)
 
 
+def _interrupts(schedule: Schedule) -> bool:
+    return any(_is_cut_short(line) for lines in schedule.lines for line in lines)
+
+
+def _is_cut_short(line: Utterance) -> bool:
+    return line.command in CUT_SHORT and (line.command == "stop" or line.barge > 0)
+
+
+def _presses(schedule: Schedule) -> bool:
+    return any(line.keys for lines in schedule.lines for line in lines)
+
+
 def _varies(schedule: Schedule) -> bool:
     return "varies" in schedule.models
 
@@ -133,7 +175,9 @@ def _varies(schedule: Schedule) -> bool:
 AGENTS_PLANTED = {
     "goes on before durable": Planted(goes_on_before_durable, "durable before it goes on"),
     "act done twice": Planted(act_done_twice, "tools run once", _has("effect")),
-    "acts forgotten": Planted(acts_forgotten, "a reply goes on"),
+    "acts forgotten": Planted(acts_forgotten, "tools run once"),
+    "acts of the interrupted forgotten": Planted(acts_of_the_interrupted_forgotten, "tools run once", _interrupts),
+    "keys lost": Planted(keys_lost, "what waits comes", _presses),
     "overdue timer lost": Planted(overdue_timer_lost, "what waits comes", _has("remind")),
     "heard and asked answered": Planted(heard_and_asked_answered, "a reply goes on", _speaks_to_words),
     "other reply spliced": Planted(other_reply_spliced, "a reply goes on", _varies),

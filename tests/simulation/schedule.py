@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from tests.simulation.caller import Utterance
+from tests.simulation.caller import ENDINGS, Utterance
 from tests.simulation.plain_caller import PLAIN_COMMANDS
 
 T = TypeVar("T")
@@ -46,10 +46,17 @@ MOVED_SHARE = 0.4
 """So many schedules with an edge have a pod that gives its calls to another one, by name."""
 EDGE_EACH = 3
 """Of so many seeds one has an edge."""
-COMMANDS = ("say", "effect", "call", "remind", "aside", "twice", "stop", "speak")
+COMMANDS = ("say", "effect", "call", "remind", "aside", "twice", "stop", "speak", "two")
 """What is said to agents other than `echo`."""
+BARGED = ("say", "effect", "call", "remind", "two")
+"""Into the replies to which callers speak, where turn detection is on."""
+BARGING_SHARE = 0.25
+"""Of callers of agents other than `echo`, so many do."""
 ENDED_SHARE = 0.1
 """Of their calls, so many are ended by the agent."""
+KEYS_SHARE = 0.2
+"""With so many lines to such agents keys of the telephone are pressed."""
+KEYS = "12#"
 IDS = ("own", "none", "same")
 """What plain callers write into `event_id`."""
 
@@ -106,7 +113,7 @@ class Schedule:
     def __str__(self) -> str:
         callers = [
             f"  caller {number} to {model}{' by key' if number in self.by_key else ''}{self._edge(number)}: "
-            + ", ".join(f"{line.command} {line.number}" for line in lines)
+            + ", ".join(map(str, lines))
             for number, (model, lines) in enumerate(zip(self.models, self.lines, strict=True))
         ]
         pods = f"{self.pods} pods{' of mixed releases' if self.is_mixed else ''}"
@@ -152,8 +159,8 @@ def draw(seed: int, kind: Kind = ANY) -> Schedule:
         talks = model == "echo" and random.random() < 0.5
         said = [_line(random, model, talks=talks) for _ in range(random.randint(1, 3))]
         if model != "echo" and random.random() < ENDED_SHARE:
-            said[-1] = Utterance("bye", 1)
-        lines.append(tuple(said))
+            said[-1] = Utterance(random.choice(("bye", "transfer")), 1)
+        lines.append(tuple(said if model == "echo" else _with_acts(random, said)))
     pods = random.choice((2, 2, 3))
     length_s = 1.0 + 1.5 * max(map(len, lines))
     faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
@@ -183,11 +190,23 @@ def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
 
 def _plain_line(random: Random, line: Utterance, model: str) -> Utterance:
     """What is spoken to an echo may be said in more ways; a call over an edge is not ended by its agent."""
-    if line.command == "bye":
-        return Utterance("say", line.number)
+    if line.command in ENDINGS:
+        return replace(line, command="say")
     if line.command != "speak" or model != "echo":
         return line
     return Utterance(random.choice(("speak", *PLAIN_COMMANDS)), min(line.number, 3))
+
+
+def _with_acts(random: Random, said: list[Utterance]) -> Iterator[Utterance]:
+    """What happens amid what an agent does: the caller speaks into it, and presses keys."""
+    barges = random.random() < BARGING_SHARE
+    for line in said:
+        keys = "".join(random.choices(KEYS, k=random.randint(1, 3))) if random.random() < KEYS_SHARE else ""
+        if not barges:
+            yield replace(line, keys=keys)
+            continue
+        command = line.command if line.command in (*BARGED, *ENDINGS) else random.choice(BARGED)
+        yield Utterance(command, random.randint(3, 7), barge=random.randint(3, 5), keys=keys)
 
 
 def _line(random: Random, model: str, *, talks: bool) -> Utterance:

@@ -35,6 +35,13 @@ WITH_MORE = Schedule(
     ((Utterance("remind", 2), Utterance("twice", 2), Utterance("stop", 7), Utterance("bye", 1)),),
     (),
 )
+BARGED = Schedule(
+    1,
+    2,
+    ("goes-on",),
+    ((Utterance("effect", 4, 3), Utterance("two", 3, 3, "#1"), Utterance("transfer", 2, 3)),),
+    (),
+)
 VARIES = Schedule(1, 2, ("varies",), ((Utterance("say", 4), Utterance("aside", 2)),), ())
 HEARD = Schedule(1, 2, ("echo",), ((Utterance("talk", 3),),), ())
 
@@ -87,8 +94,8 @@ def test_a_planted_bug_is_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     "scenario",
-    [SPOKEN, WITH_TOOLS, GOES_ON, WITH_MORE, VARIES, HEARD, PLAIN],
-    ids=["spoken", "tools", "goes-on", "more", "varies", "heard", "plain"],
+    [SPOKEN, WITH_TOOLS, GOES_ON, WITH_MORE, BARGED, VARIES, HEARD, PLAIN],
+    ids=["spoken", "tools", "goes-on", "more", "barged", "varies", "heard", "plain"],
 )
 def test_a_pod_may_die_at_any_await(scenario: Schedule) -> None:
     """The pod is killed after its first turn, its second, and so on: at every point where it waits for something."""

@@ -49,6 +49,14 @@ class Known:
     release: str = ""
     """Of the pod that claimed it last."""
     is_behind_edge: bool = False
+    untold_keys: set[tuple[int, int]] = field(default_factory=set)
+    """Keys of the telephone that the store has or had, and of which the caller was not told yet: number and time."""
+    given_keys: set[tuple[int, int]] = field(default_factory=set)
+    """Those of which an agent was told."""
+    told_keys: set[tuple[int, int]] = field(default_factory=set)
+    """And the caller."""
+    results: set[str] = field(default_factory=set)
+    """Side effects whose result the store has."""
     lost_what_it_had: bool = False
     """The store lost some of it, and no pod has written all again. An edge keeps nothing that a store once had."""
 
@@ -239,12 +247,45 @@ class Witness:
             self.broken(f"state with the acknowledgement: event {event[0]} found {before}, and then {handled}")
         self.states[call_id, *event] = handled
 
-    def did(self, reply: str, key: str) -> None:
-        """A side effect happened in the world."""
-        keys = self.effects.setdefault(reply, {})
+    def keys_wait(self, call_id: str, keys: set[tuple[int, int]]) -> None:
+        """The store has these keys of the telephone for an agent to be told of."""
+        known = self.known(call_id)
+        known.untold_keys |= keys - known.told_keys
+
+    def told_of_key(self, call_id: str, number: int, at_ms: int) -> None:
+        """An agent is told of a key, perhaps again; it must have been of those before."""
+        known = self.known(call_id)
+        known.given_keys.add((number, at_ms))
+        missed = min(known.untold_keys - known.given_keys, default=(number, at_ms))
+        if missed < (number, at_ms) and not (known.was_lost or known.forgotten):
+            self.broken(f"a key is told: event {number} came, and {missed[0]} never did")
+
+    def key_heard(self, call_id: str, number: int, at_ms: int) -> None:
+        """A caller was told of a key that it pressed."""
+        known = self.known(call_id)
+        if (number, at_ms) in known.told_keys and not known.forgotten:
+            self.broken(f"a key is told: event {number} was, twice")
+        known.told_keys.add((number, at_ms))
+        known.untold_keys.discard((number, at_ms))
+
+    def waits_for_key(self, call_id: str) -> bool:
+        """Whether a caller has yet to be told of a key."""
+        known = self.known(call_id)
+        return bool(known.untold_keys) and not (known.was_lost or known.forgotten)
+
+    def result_is_known(self, call_id: str, effect: str) -> None:
+        """An agent was given the result of a side effect, which is durable."""
+        self.known(call_id).results.add(effect)
+
+    def did(self, effect: str, key: str, epoch: int) -> None:
+        """A side effect happened in the world; `epoch`: of the call, as the pod has it that did it."""
+        known = self.known(effect.partition("/")[0])
+        if effect in known.results and epoch == known.epoch and not (known.was_lost or known.forgotten):
+            self.broken(f"tools run once: the side effect of {effect} was done again, though its result was known")
+        keys = self.effects.setdefault(effect, {})
         keys[key] = keys.get(key, 0) + 1
-        self.note(f"side effect of {reply} under {key}")
-        if any(key in others for of, others in self.effects.items() if of != reply):
-            self.broken(f"tools run once: the side effect of {reply} was done under {key}, the key of another")
+        self.note(f"side effect of {effect} under {key}")
+        if any(key in others for of, others in self.effects.items() if of != effect):
+            self.broken(f"tools run once: the side effect of {effect} was done under {key}, the key of another")
         if len(keys) > 1:
-            self.broken(f"tools run once: the side effect of {reply} was done under the keys {list(keys)}")
+            self.broken(f"tools run once: the side effect of {effect} was done under the keys {list(keys)}")

@@ -6,6 +6,7 @@ import copy
 from asyncio import TimerHandle
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
 from tests.upgrade.releases import RELEASE, Release
 from voice_agent.call.drain import DrainMode
+from voice_agent.call.inputs import DtmfPressed
 from voice_agent.call.record import CallRecord
 from voice_agent.call.tokens import resume_token
 from voice_agent.edge.dialing import PodRefused
@@ -96,6 +98,7 @@ class Manifests:
         self.server = MemoryStore(ttl_s=1800, now_s=self.loop.time)
         self.cast = Cast(self.random, self.witness)
         self.cast.lacks_speech = self._lacks_speech
+        self.cast.is_saved = self._is_saved
         self.clock = VirtualClock(self.loop)
         self.recordings = recordings or NoRecordings()
         self._past: deque[tuple[float, Any, Any]] = deque()
@@ -218,13 +221,21 @@ class Manifests:
         committer._degrade, committer._continue_unsaved = degrading, continuing_unsaved
         committer.write_back.write_some = writing_back
 
+    def _is_saved(self, call_id: str) -> bool:
+        """Whether the pod whose turn it is has the call, and a store that takes what it writes of it."""
+        return self._saved_call(call_id) is not None
+
     def _lacks_speech(self, call_id: str) -> bool:
         """Whether the pod whose turn it is has something to write of what its agent said, while the store takes it."""
+        call = self._saved_call(call_id)
+        return call is not None and any(b'"response.output_' in entry.head[:80] for entry in call.outbox.unsaved)
+
+    def _saved_call(self, call_id: str) -> CallRecord | None:
         pod = next(host.pod for host in self.hosts if host.process is PROCESS.get())
         live = pod.owned.by_id.get(call_id)
         if live is None or live.writer.state is FENCED or pod.committer.lacks(live.writer):
-            return False
-        return any(b'"response.output_' in entry.head[:80] for entry in live.call.outbox.unsaved)
+            return None
+        return live.call
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
@@ -299,8 +310,14 @@ class Manifests:
         connection.heard_ms = lambda: (
             0 if committer.degraded or committer.has_pending(live.writer) else _heard_ms(live.call)
         )
+        connection.pressed = partial(self._press, host.pod, attachment.call_id)
         self._answer(answer, 101)
         await attachment.serve(connection)
+
+    def _press(self, pod: Pod, call_id: str, digit: str) -> None:
+        """A key of the telephone has come over a connection."""
+        if (live := pod.owned.by_id.get(call_id)) is not None:
+            live.feed(DtmfPressed(digit))
 
     async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment:
         last_event = int(query["last_event"].removeprefix("evt_")) if "last_event" in query else None
