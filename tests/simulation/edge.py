@@ -20,14 +20,17 @@ from tests.simulation.network import Connection, Lane
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 from voice_agent.call.closing import address_in
+from voice_agent.call.drain import DrainMode
 from voice_agent.edge.appends import client_frame, plain_audio_bytes
 from voice_agent.edge.caller_messages import CallerMessages
 from voice_agent.edge.caller_socket import CallerListener
 from voice_agent.edge.dialing import DIAL_S, PodRefused, PodUnreachable
+from voice_agent.edge.edge import Edge
 from voice_agent.edge.edge_call import EdgeCall
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.resuming import POD_HEADER, Resuming
+from voice_agent.errors import ConnectionRefused
 from voice_agent.testing.virtual_loop import Process, VirtualLoop
 from voice_agent.websocket.frames import (
     CLOSE,
@@ -45,8 +48,11 @@ from voice_agent.websocket.frames import (
 LOOK_S = 1.0
 PATIENCE_S = 60.0
 """Longer than all faults of a schedule together: who is closed for want of a pod was given up too soon."""
+FOR_EVER_S = 10_000.0
 MOST_UNREAD = 20
 """Events that wait for a caller before its pod is no longer read."""
+CLOSE_S = 0.5
+CAPACITY = 10
 CONGESTED_SHARE = 0.01
 ALONE_SHARE = 0.7
 """Of the messages, so many come in a read of their own."""
@@ -180,8 +186,19 @@ class _Arriving(Lane):
 class CallerLink:
     """A caller's connection to the edge; the edge's side is `edge_call.CallerConnection`."""
 
-    def __init__(self, loop: VirtualLoop, weather: Weather, process: Process, witness: Witness, random: Random) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        weather: Weather,
+        process: Process,
+        witness: Witness,
+        random: Random,
+        *,
+        comes_back: bool,
+    ) -> None:
         self._random = random
+        self.comes_back = comes_back
+        """Whether the caller resumes by itself."""
         self.up = Lane(loop, weather)
         self.down = _Arriving(loop, weather)
         self.process = process
@@ -252,8 +269,9 @@ class CallerLink:
         return newest if is_new else 0
 
     async def close(self, code: int, reason: str) -> None:
-        """See `CallerSocket`."""
+        """See `CallerSocket`. Whoever does not answer is not waited for."""
         self.down.put(code, last=True)
+        self._loop.call_later(CLOSE_S, self.up.cut, code, 0.0)
 
     def _look_whether_slow(self) -> None:
         slow = self._unread > (0 if self._is_slow else MOST_UNREAD)
@@ -262,11 +280,26 @@ class CallerLink:
             self._listener.caller_is_slow(slow=slow)
 
 
-class SimEdge:
-    """One edge process, which outlives everything."""
+class _Taking:
+    """`upstreams.Upstreams` behind which there is always a pod."""
 
-    def __init__(self, loop: VirtualLoop, weather: Weather, witness: Witness, random: Random, pods: Pods) -> None:
-        self.process = loop.process("edge")
+    take_calls = True
+
+
+class SimEdge:
+    """One edge process, which never dies: it is drained, and holds on to those who cannot come back."""
+
+    def __init__(
+        self, name: str, loop: VirtualLoop, weather: Weather, witness: Witness, random: Random, pods: Pods
+    ) -> None:
+        self.name = name
+        self.process = loop.process(name)
+        upstreams: Any = _Taking()
+        nobody: Any = None  # What it tells of itself is of no interest, until its deadline.
+        self.edge = Edge(
+            name, upstreams, nobody, version="1", capacity=CAPACITY, patience_s=PATIENCE_S, caller_bytes=2**30
+        )
+        self.edge.spread = random.uniform
         self._loop = loop
         self._weather = weather
         self._witness = witness
@@ -277,38 +310,62 @@ class SimEdge:
         self._calls: list[EdgeCall] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def accept(self, name: str, model: str) -> CallerLink:
+    def drain(self) -> None:
+        """Have it leave: those who come back go, the others stay for as long as they like."""
+        self.process.context.run(self.edge.drain, DrainMode.HANDOFF, FOR_EVER_S)
+
+    async def accept(self, name: str, query: dict[str, Any], *, comes_back: bool) -> CallerLink:
         """Take a caller whom a pod takes. Raises as `Pods.connect`. `name` is for the trace."""
+        try:
+            self.edge.admission.take(may_resume=comes_back)
+        except ConnectionRefused as refused:
+            raise Refusal(refused.status) from None
         # Chances of its own, so that what goes wrong and when does not hang on them.
-        link = CallerLink(self._loop, self._weather, self.process, self._witness, Random(f"{name} {model}"))
+        random = Random(f"{name} {query.get('model')}")
+        link = CallerLink(self._loop, self._weather, self.process, self._witness, random, comes_back=comes_back)
         held: asyncio.Future[None] = self._loop.create_future()
-        self.holding.append(self._loop.spawn(self.process, self._hold(link, name, model, held)))
+        self.holding.append(self._loop.spawn(self.process, self._serve(link, name, query, held)))
         await held
         return link
 
-    async def _hold(self, link: CallerLink, name: str, model: str, held: asyncio.Future[None]) -> None:
+    async def _serve(self, link: CallerLink, name: str, query: dict[str, Any], held: asyncio.Future[None]) -> None:
+        try:
+            await self._hold(link, name, query, held)
+        finally:
+            self.edge.give_back()
+
+    async def _hold(self, link: CallerLink, name: str, query: dict[str, Any], held: asyncio.Future[None]) -> None:
         if self._looking is None:
             self._looking = self._loop.create_task(self._look())
         try:
-            pod = await self._dial(link, name, {"model": model})
+            pod = await self._dial(link, name, query)
+        except Refusal as refusal:
+            held.set_exception(Refusal(refusal.status))
+            return
         except (PodRefused, PodUnreachable) as error:
             held.set_exception(ConnectionError(str(error)))
+            return
+        if held.done():
+            pod.close(CloseCode.GOING_AWAY)  # The caller waits no longer.
             return
 
         async def resume(call_id: str, token: str, last_event: int, address: str) -> PodSocket:
             query = {"call_id": call_id, "token": token, "last_event": f"evt_{last_event}"}
             return await self._dial(link, name, query, urlsplit(address).hostname or "")
 
-        messages = CallerMessages(EventIds(self._random.randbytes(4).hex()), wants_received=False)
+        messages = CallerMessages(EventIds(self._random.randbytes(4).hex()), wants_received=link.comes_back)
         resuming = Resuming(resume, PATIENCE_S, spread=self._random.uniform)
-        call = EdgeCall(link, pod, messages, resuming, _Told(link, self._witness), acknowledges=True)
+        told = _Told(link, self._witness)
+        call = EdgeCall(link, pod, messages, resuming, told, acknowledges=not link.comes_back)
         self._calls.append(call)
+        self.edge.hold(call, comes_back=link.comes_back)
         held.set_result(None)
         await call.run()
+        self.edge.remove(call)
         self._calls.remove(call)
 
     async def _dial(self, link: CallerLink, name: str, query: dict[str, Any], named: str = "") -> PodSocket:
-        """As `Dialer`."""
+        """As `Dialer`. Of a caller who comes back, also raises the `Refusal` of what itself asked for."""
         pod = named or self._pods.pick()
         self._goes_to(link, pod)
         connection: Connection | None = None
@@ -331,7 +388,7 @@ class SimEdge:
             if connection is not None:
                 connection.leave(CloseCode.ABNORMAL_CLOSURE)
             if isinstance(error, Refusal):
-                raise self._refused(link, error) from None
+                raise (error if link.comes_back and not link.call_id else self._refused(link, error)) from None
             if isinstance(error, OSError):
                 raise PodUnreachable(str(error)) from error
             raise
@@ -350,7 +407,7 @@ class SimEdge:
         known = self._witness.known(link.call_id)
         if refusal.status == HTTPStatus.NOT_FOUND:
             self._witness.not_found(link.call_id)
-        if refusal.status != HTTPStatus.SERVICE_UNAVAILABLE and not known.forgotten:
+        if refusal.status != HTTPStatus.SERVICE_UNAVAILABLE and not (known.forgotten or link.comes_back):
             self._witness.broken(f"a call outlives its pod: the edge was refused with {refusal.status}")
         return PodRefused(Response(refusal.status, "", Headers({POD_HEADER: "pod"})))
 

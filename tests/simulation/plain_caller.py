@@ -35,10 +35,10 @@ _FORMATS = {"ulaw": PCMU}
 class PlainCaller(Caller):
     """`ids`: ``own`` for each event, ``none``, or the ``same`` for all."""
 
-    def __init__(self, *arguments: Any, edge: SimEdge, ids: str) -> None:
+    def __init__(self, *arguments: Any, edges: Callable[[], SimEdge], ids: str) -> None:
         super().__init__(*arguments)
         self.link: CallerLink | None = None
-        self._edge = edge
+        self._edges = edges
         self._ids = ids
         self._named = 0
         self._format: AudioFormat = PCM
@@ -81,7 +81,7 @@ class PlainCaller(Caller):
     async def _connect_first(self) -> None:
         while self.link is None:
             try:
-                link = await self._edge.accept(self.name, self.model)
+                link = await self._edges().accept(self.name, {"model": self.model}, comes_back=False)
             except (Refusal, ConnectionError, TimeoutError):
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
             else:

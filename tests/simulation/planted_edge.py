@@ -8,14 +8,16 @@ from typing import Any
 from unittest.mock import patch
 
 import orjson
+from websockets.frames import CloseCode
 from websockets.speedups import apply_mask
 
 from tests.simulation.planted import Planted
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import COMES_BACK, Schedule
 from voice_agent.client.client_line import ClientLine, ToResend
 from voice_agent.edge import caller_messages, edge_call, pod_event_reader
 from voice_agent.edge.appends import client_frame
 from voice_agent.edge.caller_messages import CallerMessage, CallerMessages, MessageKind, unchanged
+from voice_agent.edge.edge import Edge
 from voice_agent.edge.edge_call import EdgeCall
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.pod_socket import PodSocket
@@ -144,6 +146,30 @@ def binary_as_it_came() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unsent_dropped_at_drain() -> Iterator[None]:
+    """An edge that leaves takes what it has for its callers for sent: pods may forget it, and it goes no further."""
+    send_away = Edge._send_away
+
+    async def hasty(self: Edge, call: EdgeCall) -> None:
+        proxied: Any = call._proxied
+        caller, proxied._acknowledges = proxied._caller, True
+        await send_away(self, call)
+        caller.down.cut(CloseCode.ABNORMAL_CLOSURE, 0.0)
+        proxied.acknowledge(proxied.newest)
+
+    with patch.object(Edge, "_send_away", hasty):
+        yield
+
+
+@contextmanager
+def everybody_sent_away() -> Iterator[None]:
+    """An edge that leaves sends those away, too, who cannot come back."""
+    hold = Edge.hold
+    with patch.object(Edge, "hold", lambda self, call, *, comes_back: hold(self, call, comes_back=True)):
+        yield
+
+
 def _kept_for_ever(message: str | bytes) -> CallerMessage:
     """What is no event is kept as one, and no pod will ever say that it has it."""
     return CallerMessage(MessageKind.EVENT, unchanged(message), 10**9)
@@ -161,12 +187,20 @@ def _has(*kinds: str, commands: tuple[str, ...] = ()) -> Callable[[Schedule], bo
     return may_show
 
 
+def _all_are_plain(schedule: Schedule) -> bool:
+    return COMES_BACK not in schedule.behind_edge and _has(*_BREAKS)(schedule)
+
+
+def _comes_back(schedule: Schedule) -> bool:
+    return COMES_BACK in schedule.behind_edge and _has("edge-drain")(schedule)
+
+
 _BREAKS = ("crash", "cut", "move", "drain", "stop", "cut-at-change")
 
 EDGE_PLANTED = {
     "unsaved tail dropped": Planted(unsaved_tail_dropped, "", _has(*_BREAKS)),
-    "number too low": Planted(number_too_low, "a caller is held", _has(*_BREAKS)),
-    "greeting taken for an event": Planted(greeting_passed_on, "one greeting", _has(*_BREAKS)),
+    "number too low": Planted(number_too_low, "a caller is held", _all_are_plain),
+    "greeting taken for an event": Planted(greeting_passed_on, "one greeting", _all_are_plain),
     "queued events acknowledged": Planted(queued_acknowledged, "only what the caller has", _has()),
     "ids of other pods unknown": Planted(_patched(EventIds, "number", lambda self, event_id: 0), "", _has(*_BREAKS)),
     "the client's id kept": Planted(clients_id_kept, "", _has(*_BREAKS)),
@@ -192,5 +226,7 @@ EDGE_PLANTED = {
     "noise sent again": Planted(
         _patched(caller_messages, "_said_once", _kept_for_ever), "what is no event is said once", _has(*_BREAKS)
     ),
+    "unsent dropped at a drain": Planted(unsent_dropped_at_drain, "only what the caller has", _comes_back),
+    "everybody sent away": Planted(everybody_sent_away, "a caller is held", _has("edge-drain")),
     "no look during a replay": Planted(not_looked_at_while_away, "a call outlives its pod", _has("move-at-resume")),
 }

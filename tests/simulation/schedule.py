@@ -37,6 +37,7 @@ EDGE_FAULTS: dict[str, int] = {
     "move": 2,
     "unread": 2,
     "edge-stop": 1,
+    "edge-drain": 2,
     "crash": 3,
     "cut-at-change": 4,
     "move-at-resume": 2,
@@ -57,8 +58,9 @@ ENDED_SHARE = 0.1
 KEYS_SHARE = 0.2
 """With so many lines to such agents keys of the telephone are pressed."""
 KEYS = "12#"
-IDS = ("own", "none", "same")
-"""What plain callers write into `event_id`."""
+COMES_BACK = "comes back"
+IDS = ("own", "none", "same", COMES_BACK)
+"""What plain callers write into `event_id`; and callers who resume by themselves, over whichever edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Schedule:
         return "\n".join([f"seed {self.seed}, {pods}", *callers, *(f"  {fault}" for fault in self.faults)])
 
     def _edge(self, number: int) -> str:
-        return f" over an edge, ids {self.behind_edge[number]}" if self.behind_edge else ""
+        return f" over an edge, {self.behind_edge[number]}" if self.behind_edge else ""
 
 
 def _but(things: tuple[T, ...], at: int) -> tuple[T, ...]:
@@ -173,13 +175,13 @@ def draw(seed: int, kind: Kind = ANY) -> Schedule:
 
 def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
     """Plain callers in the place of those who resume, and what goes wrong with an edge."""
+    ids = tuple(random.choice(IDS) for _ in drawn.models)
     lines = tuple(
-        tuple(_plain_line(random, line, model) for line in said)
-        for model, said in zip(drawn.models, drawn.lines, strict=True)
+        tuple(_plain_line(random, line, model, its) for line in said)
+        for model, said, its in zip(drawn.models, drawn.lines, ids, strict=True)
     )
     more = [_fault(random, drawn.pods, length_s, EDGE_FAULTS) for _ in range(random.randint(0, 3))]
     faults = tuple(sorted((*drawn.faults, *more), key=_time))
-    ids = tuple(random.choice(IDS) for _ in drawn.models)
     moves = Random(drawn.seed ^ 0x30BED)
     if moves.random() < MOVED_SHARE:
         kinds = moves.choice((("moved",), ("moved", "move-at-resume")))
@@ -188,11 +190,11 @@ def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
     return replace(drawn, lines=lines, faults=faults, by_key=frozenset(), behind_edge=ids)
 
 
-def _plain_line(random: Random, line: Utterance, model: str) -> Utterance:
+def _plain_line(random: Random, line: Utterance, model: str, ids: str) -> Utterance:
     """What is spoken to an echo may be said in more ways; a call over an edge is not ended by its agent."""
     if line.command in ENDINGS:
         return replace(line, command="say")
-    if line.command != "speak" or model != "echo":
+    if line.command != "speak" or model != "echo" or ids == COMES_BACK:
         return line
     return Utterance(random.choice(("speak", *PLAIN_COMMANDS)), min(line.number, 3))
 

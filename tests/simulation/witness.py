@@ -230,8 +230,9 @@ class Witness:
             )
 
     def heard(self, call_id: str, n: int) -> None:
-        """An event reached its caller."""
-        self.known(call_id).heard_n = n
+        """An event reached its caller, or the edge in front."""
+        known = self.known(call_id)
+        known.heard_n = max(known.heard_n, n)
 
     def found_state(self, call_id: str, owner: object, event: tuple[int, int], handled: int) -> None:
         """An agent was given an event, perhaps again, and finds how many it had handled before.

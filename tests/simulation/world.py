@@ -13,9 +13,10 @@ from typing import Any
 from tests.simulation.agent import Cast
 from tests.simulation.caller import Caller, Refusal, Utterance
 from tests.simulation.edge import SimEdge
+from tests.simulation.edge_line import EdgeCaller, EdgePhone
 from tests.simulation.network import Connection, StoreLink
 from tests.simulation.plain_caller import PlainCaller
-from tests.simulation.schedule import Fault, Schedule
+from tests.simulation.schedule import COMES_BACK, Fault, Schedule
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
 from tests.upgrade.releases import RELEASE, Release
@@ -44,6 +45,7 @@ HEAL_S = 20.0
 END_S = 150.0
 """Whoever is not done by then is stuck."""
 KEPT_PAST_S = 0.5
+EDGES = 2
 EDGE_STOP_S = 1.0
 """A caller of whom nothing is heard for longer may be taken to have finished."""
 
@@ -104,7 +106,8 @@ class Manifests:
         self._past: deque[tuple[float, Any, Any]] = deque()
         self.hosts: list[Host] = []
         self.callers: list[Caller] = []
-        self.edge = SimEdge(self.loop, self.weather, self.witness, self.random, self) if schedule.behind_edge else None
+        self.edges: list[SimEdge] = []
+        """Those that have not left, and those that drain and still hold somebody."""
         self._tasks: list[Any] = []
 
     def run(self) -> Outcome:
@@ -125,6 +128,8 @@ class Manifests:
     def _begin(self) -> None:
         for number in range(self.schedule.pods):
             self.hosts.append(self._boot(f"pod-{number}"))
+        for _ in range(EDGES if self.schedule.behind_edge else 0):
+            self._start_edge()
         for number, (model, lines) in enumerate(zip(self.schedule.models, self.schedule.lines, strict=True)):
             process = self.loop.process(f"caller-{number}")
             caller = self._caller(number, model, lines)
@@ -137,15 +142,28 @@ class Manifests:
         self.loop.at(HEAL_S, self._heal)
 
     def _caller(self, number: int, model: str, lines: tuple[Utterance, ...]) -> Caller:
-        known = (f"caller-{number}", model, lines, self, self.random, self.witness)
-        if self.edge is not None:
-            return PlainCaller(*known, edge=self.edge, ids=self.schedule.behind_edge[number])
-        return Caller(*known, by_key=number in self.schedule.by_key)
+        name = f"caller-{number}"
+        known = (self.random, self.witness)
+        if not self.edges:
+            return Caller(name, model, lines, self, *known, by_key=number in self.schedule.by_key)
+        ids = self.schedule.behind_edge[number]
+        if ids == COMES_BACK:
+            return EdgeCaller(name, model, lines, EdgePhone(name, self._choose_edge), *known)
+        return PlainCaller(name, model, lines, self, *known, edges=self._choose_edge, ids=ids)
+
+    def _start_edge(self) -> None:
+        name = f"edge-{len(self.edges)}"
+        self.edges.append(SimEdge(name, self.loop, self.weather, self.witness, self.random, self))
+
+    def _choose_edge(self) -> SimEdge:
+        """As a load balancer before them."""
+        healthy = [edge for edge in self.edges if not edge.edge.draining]
+        return self.random.choice(healthy if self.random.random() < 0.8 else self.edges)
 
     def _over(self) -> bool:
         if self.witness.verdict:
             return True
-        holding = self.edge.holding if self.edge is not None else []
+        holding = [task for edge in self.edges for task in edge.holding]
         for task in (*self._tasks, *holding, *self.loop.world.tasks):
             if task.done():
                 task.result()
@@ -165,8 +183,7 @@ class Manifests:
                 if stuck
                 else f"the store may fail: {', '.join(self._behind())} never wrote everything back"
             )
-        edge = [self.edge.process] if self.edge is not None else []
-        for process in (*(host.process for host in self.hosts), *edge):
+        for process in (*(host.process for host in self.hosts), *(edge.process for edge in self.edges)):
             for task in process.tasks:
                 error = task.exception() if process.alive and task.done() and not task.cancelled() else None
                 # That a call is refused is what looking for its next pod may come to.
@@ -374,7 +391,9 @@ class Manifests:
             case "cut" | "move" | "unread" | "cut-at-change" | "move-at-resume":
                 self._disturb(fault)
             case "edge-stop":
-                self._stop_edge(min(fault.lasts_s, EDGE_STOP_S))
+                self._stop_edge(fault.target, min(fault.lasts_s, EDGE_STOP_S))
+            case "edge-drain":
+                self._drain_edge(fault.target)
             case "refused" | "silent" | "late" | "unanswered":
                 self.weather.begin(fault.kind, host.name, fault.lasts_s)
             case "slow" | "locked":
@@ -407,10 +426,16 @@ class Manifests:
             else:
                 caller.move_at_resume = True
 
-    def _stop_edge(self, lasts_s: float) -> None:
-        assert self.edge is not None
-        self.edge.process.stopped = True
-        self.loop.at(lasts_s, self._continue, self.edge)
+    def _stop_edge(self, target: int, lasts_s: float) -> None:
+        edge = self.edges[target % len(self.edges)]
+        edge.process.stopped = True
+        self.loop.at(lasts_s, self._continue, edge)
+
+    def _drain_edge(self, target: int) -> None:
+        """As a deployment replaces it: another one serves first."""
+        serving = [edge for edge in self.edges if not edge.edge.draining]
+        self._start_edge()
+        serving[target % len(serving)].drain()
 
     async def _move_calls(self, host: Host, to: str) -> None:
         """An operator has a pod give its calls to another one, by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -57,6 +58,8 @@ class Edge:
         self._observer = observer
         self._version = version
         self.admission = EdgeAdmission(capacity)
+        self.spread: Callable[[float, float], float] = random.uniform
+        """Of callers who are sent away; it gives a number between two."""
         self._calls: dict[EdgeCall, bool] = {}
         """Each with whether its caller comes back by itself."""
         self._drained = asyncio.Event()
@@ -175,5 +178,5 @@ class Edge:
             await asyncio.gather(*(call.close(CloseCode.SERVICE_RESTART) for call in left))
 
     async def _send_away(self, call: EdgeCall) -> None:
-        await asyncio.sleep(random.uniform(0, LEAVE_SPREAD_S))  # noqa: S311 - spreads callers, keeps no secret
+        await asyncio.sleep(self.spread(0, LEAVE_SPREAD_S))
         await call.close(CloseCode.SERVICE_RESTART)
