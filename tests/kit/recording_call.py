@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from voice_agent.call.audio import AudioFormat
+from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.kit.call import Call, Caller, IdempotencyKey, Item, KeyReused, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Event
@@ -26,6 +26,8 @@ AUDIO_SESSION = Session(
     speed=1.0,
     language="",
     wants_audio=True,
+    input_format=PCM,
+    output_format=PCM,
 )
 
 
@@ -48,10 +50,19 @@ class RecordingSpeech:
         self.texts.append(sentence)
 
     async def audio(
-        self, pcm: bytes, audio_format: AudioFormat, *, text: str = "", words: Sequence[Sequence[int]] = ()
+        self,
+        pcm: bytes,
+        audio_format: AudioFormat,
+        *,
+        text: str = "",
+        words: Sequence[Sequence[int]] = (),
+        is_partial: bool = False,
     ) -> None:
         self._take()
         self.audios.append((pcm, audio_format, text))
+
+    async def forget_unsaid(self) -> str:
+        return "".join([*(piece.text for piece in self.said), *(text for _, _, text in self.audios)])
 
     async def heard(self) -> Played:
         return Played("".join(self.texts), 0, cut_off=False)

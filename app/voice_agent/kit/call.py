@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
 from voice_agent.kit.speech import Speech
@@ -74,6 +75,10 @@ class Session:
     language: str
     """Of the caller, as ISO 639-1, where the client said it; else ""."""
     wants_audio: bool
+    input_format: AudioFormat
+    """Of the caller's audio."""
+    output_format: AudioFormat
+    """In which the caller is sent what is said."""
 
 
 class Call(Protocol):

@@ -74,12 +74,26 @@ class Speech(Protocol):
         """
 
     async def audio(
-        self, pcm: bytes, audio_format: AudioFormat, *, text: str = "", words: Sequence[Sequence[int]] = ()
+        self,
+        pcm: bytes,
+        audio_format: AudioFormat,
+        *,
+        text: str = "",
+        words: Sequence[Sequence[int]] = (),
+        is_partial: bool = False,
     ) -> None:
         """Say audio that the agent has made, which says `text`; returns once all of it is on its way.
 
         `pcm`: a whole number of samples of `audio_format`. `words`: where words begin in it, as [milliseconds of this
-        audio, characters of `text`], both ascending. Raises `SpeechInterrupted`, and `ValueError` for half a sample.
+        audio, characters of `text`], both ascending. Without text it says more of the text given last; `is_partial`:
+        such audio may follow. Raises `SpeechInterrupted`, and `ValueError` for half a sample.
+        """
+
+    async def forget_unsaid(self) -> str:
+        """Forget what was to be said and is not on its way, from the beginning of its word on. Returns what is left.
+
+        For an agent that gives audio, and whose source is lost in the middle of what it gave last, be it on another
+        pod. What is given from now on follows what is left, as after `continues()`: the same words, or others.
         """
 
     async def heard(self) -> Played:

@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from voice_agent.call.agent_events import request_of
 from voice_agent.call.agent_ledger import AgentEvent, EventKind, played
+from voice_agent.call.audio import FORMATS
 from voice_agent.call.items import spoken_index
 from voice_agent.call.record import CallRecord
 from voice_agent.call.said_by_caller import said_since_last_reply
@@ -61,6 +62,8 @@ def session_of(call: CallRecord) -> Session:
         speed=output["speed"],
         language=(fields["audio"]["input"]["transcription"] or {}).get("language") or "",
         wants_audio=wants_audio(fields),
+        input_format=call.session.input_format,
+        output_format=FORMATS[output["format"]["type"]],
     )
 
 

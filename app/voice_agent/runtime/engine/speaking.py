@@ -26,6 +26,7 @@ from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
 from voice_agent.kit.voice import Utterance
 from voice_agent.runtime.engine.agent_steps import StepWatch
 from voice_agent.runtime.engine.handling import Handling
+from voice_agent.runtime.engine.own_audio import OwnAudio
 from voice_agent.runtime.engine.said_again import SaidAgain
 from voice_agent.runtime.engine.sent_audio import said_chars
 from voice_agent.runtime.engine.spoken_piece import checked_words
@@ -49,14 +50,8 @@ class SpeechRun:
         self._act: AgentAct
         self._durable: list[Spoken] = []
         """What another pod has said of it."""
-        self._own_audio: list[str] = []
-        """The texts of those of its pieces whose audio the agent gave."""
-        self._ends_in_own = False
-        """Whether the last of all its pieces is such a one."""
+        self._own = OwnAudio()
         self._again = SaidAgain("")
-        self._audio_begun = 0
-        """By `audio`, on this pod."""
-        self._is_in_audio = False
         self._was_cut = False
         """It was interrupted on another pod, and the handler has not come to where."""
         self._seeds = 0
@@ -108,6 +103,7 @@ class SpeechRun:
             work.tell_divergence("text")
         with work.waiting():
             await self._handling.rest_is_said()
+            self._drop_unsaid()
             if settings_of(work.call).wants_audio:
                 await work.pacing(self._response).pacer.finish()
             work.feed(SpeechEnded(self._handling.number, self._key))
@@ -121,8 +117,8 @@ class SpeechRun:
         pieces = list(pieces_of(response, act.span))
         self._durable = list(self.said)
         self._again = SaidAgain("".join(piece.text for piece in pieces if piece.is_voiced))
-        self._own_audio = [piece.text for piece in pieces if not piece.is_voiced]
-        self._ends_in_own = bool(pieces) and not pieces[-1].is_voiced
+        own = [piece.text for piece in pieces if not piece.is_voiced]
+        self._own = OwnAudio(own, ends_speech=bool(pieces) and not pieces[-1].is_voiced)
         self._seeds = sum(piece.is_voiced for piece in pieces)
         is_open = response.open_item.item_id is not None
         if pieces and pieces[-1].is_voiced and is_open and settings_of(self._work.call).wants_audio:
@@ -184,7 +180,7 @@ class SpeechRun:
         if not new:
             await self._work.wait_for_capacity()
             return
-        response, self._is_in_audio = self._response, False
+        response, self._own.is_open = self._response, False
         self._work.stages.worded()
         self._seeds += 1
         with self._work.waiting():
@@ -199,7 +195,13 @@ class SpeechRun:
             await pacing.pacer.finish()
 
     async def audio(
-        self, pcm: bytes, audio_format: AudioFormat, *, text: str = "", words: Sequence[Sequence[int]] = ()
+        self,
+        pcm: bytes,
+        audio_format: AudioFormat,
+        *,
+        text: str = "",
+        words: Sequence[Sequence[int]] = (),
+        is_partial: bool = False,
     ) -> None:
         """See `kit.Speech`."""
         text.encode()
@@ -213,11 +215,41 @@ class SpeechRun:
         self._work.stages.voiced()
         with self._work.waiting():
             await self._handling.rest_is_said()
-            if text or not self._is_in_audio:
+            if self._own.is_other(text):
+                self._drop_unsaid()
+            text = self._own.new_text(text)
+            if text or not self._own.is_open:
                 await self._begin_audio(text)
             if settings_of(self._work.call).wants_audio:
-                await self._work.pacing(self._response).pacer.write(bytes(pcm), audio_format, checked)
+                pacer = self._work.pacing(self._response).pacer
+                self._own.is_partial = is_partial
+                await pacer.write(bytes(pcm), audio_format, checked, is_partial=is_partial)
             await self._work.wait_for_capacity()
+
+    async def forget_unsaid(self) -> str:
+        """See `kit.Speech`."""
+        if not self._is_wanted():
+            self._pass_cut("")
+        work, response = self._work, self._work.call.response
+        with work.waiting():
+            await self._handling.rest_is_said()
+            said = "".join(piece.text for piece in self.said)
+            self._continues = True
+            if not said or response is None or not settings_of(work.call).wants_audio:
+                return said
+            pacing = work.pacing(response)
+            if self._own.is_partial:
+                pacing.drop()
+            else:
+                await pacing.pacer.finish()
+            said_to = response.said.piece.text_from + said_chars(response, pacing.target)
+            self._own.unsaid = response.said.text[said_to:]
+            if self._own.unsaid:
+                work.feed(ResponseDiverged(response.response_id, said_to))
+                await pacing.begin_again(self._own.unsaid, 0, response)
+                self._own.is_open = True
+            await work.wait_for_capacity()
+            return said.removesuffix(self._own.unsaid)
 
     async def heard(self) -> Played:
         """See `kit.Speech`."""
@@ -260,6 +292,14 @@ class SpeechRun:
             raise SpeechInterrupted
         return response
 
+    def _drop_unsaid(self) -> None:
+        """Nothing will say it: the item ends with what was said."""
+        if self._own.unsaid.strip():
+            self._own.is_open = False
+            self._work.drop_audio()
+            self._work.feed(ResponseDiverged(self._response.response_id, None))
+        self._own.unsaid = ""
+
     def _new_text(self, sentence: str) -> str:
         differed = self._again.differs
         new = self._again.new_part(sentence)
@@ -269,17 +309,17 @@ class SpeechRun:
 
     async def _begin_audio(self, text: str) -> None:
         """The agent's own audio for a text: say whether it is new, was being sent, or was sent."""
-        response, number = self._response, self._audio_begun
+        response, own, number = self._response, self._own, self._own.begun
         pacing = self._work.pacing(response)
-        self._audio_begun += 1
-        self._is_in_audio = True
-        if self._continues or number >= len(self._own_audio):
+        own.begun += 1
+        own.is_open = True
+        if self._continues or number >= len(own.durable):
             await pacing.begin(text)
             self._work.feed(ResponseText(response.response_id, text))
             return
-        if is_other := text != self._own_audio[number]:
+        if is_other := text != own.durable[number]:
             self._work.tell_divergence("text")
-        is_last = number == len(self._own_audio) - 1 and self._ends_in_own
+        is_last = number == len(own.durable) - 1 and own.ends_speech
         if is_other or not is_last or response.open_item.item_id is None:
             await pacing.pass_over(text)
             return
