@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voice_agent.agents.relay import Relay as Relay
     from voice_agent.agents.scripted import Scripted as Scripted
     from voice_agent.agents.scripted import ScriptedTurn as ScriptedTurn
     from voice_agent.agents.scripted import Sentences as Sentences
@@ -91,6 +92,7 @@ _PLACES = {
     "voice_agent.kit.usage": "Meter MeteredRequest metered",
     "voice_agent.kit.tools": "Tool ToolError",
     "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
+    "voice_agent.agents.relay": "Relay",
     "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
     "voice_agent.agents.tools.functions": "tool",
     "voice_agent.agents.tools.running": "ToolInterrupted ToolRequest run_tool run_tools",

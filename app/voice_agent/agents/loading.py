@@ -26,6 +26,7 @@ from voice_agent.kit.naming import is_name
 
 ENTRY_POINT_GROUP = "voice_agent.agents"
 FRONTDESK = "frontdesk"
+RELAY = "relay"
 _COROUTINES = ("open", "ready", "close", "run")
 
 
@@ -49,10 +50,12 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
             served.append(ServedAgent(_made(name, name, file.load), name, file))
         elif name == FRONTDESK:
             served.append(ServedAgent(_frontdesk(), name))
+        elif name == RELAY:
+            served.append(ServedAgent(_relay(), name))
         elif name in built_in:
             served.append(ServedAgent(built_in.pop(name), name))
         else:
-            known = ", ".join(repr(known) for known in sorted({FRONTDESK, *plugins, Echo.name, Loopback.name}))
+            known = ", ".join(repr(known) for known in sorted({FRONTDESK, RELAY, *plugins, Echo.name, Loopback.name}))
             raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}, and FILE.py:Class.")
     default = served[0].agent.name
     return AgentRegistry([*served, *(ServedAgent(agent, name) for name, agent in built_in.items())], default=default)
@@ -74,6 +77,12 @@ def _frontdesk() -> Agent:
     from voice_agent.agents.frontdesk import FrontDesk
 
     return FrontDesk()
+
+
+def _relay() -> Agent:
+    from voice_agent.agents.relay import Relay
+
+    return Relay()
 
 
 def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> Agent:

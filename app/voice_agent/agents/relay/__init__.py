@@ -1,0 +1,3 @@
+"""The agent `relay`."""
+
+from voice_agent.agents.relay.agent import Relay as Relay

@@ -1,0 +1,64 @@
+"""An agent that relays calls to a model of speech to speech behind an upstream Realtime API."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from voice_agent.agents.relay.dialing import UpstreamDialer
+from voice_agent.agents.relay.relay_settings import RelaySettings
+from voice_agent.agents.relay.relayed_call import RelayedCall
+from voice_agent.kit.agent import Agent, Kit
+from voice_agent.kit.call import Call
+from voice_agent.kit.ear import Ear
+from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.voice import Voice
+from voice_agent.providers.client import ProviderClient
+
+
+class Relay(Agent):
+    """Hears and speaks with an upstream: OpenAI's, Azure's, or another server of this kind.
+
+    The conversation is kept here. An upstream may end its session, or be lost, while somebody speaks: the next session
+    is given the conversation, and goes on.
+    """
+
+    name = "relay"
+    Settings = RelaySettings
+    ear = Ear()
+    """The upstream understands the caller, unless an ear is set."""
+    voice = Voice()
+    """The upstream speaks."""
+    lead_ms = 400
+
+    def __init__(self) -> None:
+        self._settings: RelaySettings | None = None
+        self._dialer: UpstreamDialer | None = None
+
+    async def open(self, kit: Kit) -> None:
+        """See `Agent.open`. No upstream is asked yet."""
+        settings = kit.settings if isinstance(kit.settings, RelaySettings) else RelaySettings(**kit.settings)
+        self._settings = settings
+        self._dialer = UpstreamDialer(
+            settings.endpoints(),
+            kit.shared(ProviderClient).health,
+            limit_s=settings.session_limit_s,
+            renew_before_s=settings.renew_before_s,
+        )
+
+    async def close(self) -> None:
+        """See `Agent.close`."""
+        if self._dialer is not None:
+            await self._dialer.close()
+
+    async def run(self, call: Call) -> None:
+        """See `Agent.run`. An event whose speech was interrupted is done."""
+        assert self._settings is not None
+        assert self._dialer is not None
+        transcribes = type(self.ear) is Ear
+        relayed = RelayedCall(call, self._dialer, self._settings, transcribes=transcribes)
+        try:
+            async for event in call.events():
+                with suppress(SpeechInterrupted):
+                    await relayed.handle(event)
+        finally:
+            relayed.close()

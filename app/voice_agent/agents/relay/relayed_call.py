@@ -1,0 +1,191 @@
+"""One call, relayed to upstreams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from voice_agent.agents.relay.caller_audio import CallerAudio
+from voice_agent.agents.relay.conversation import CallerTurn, bring
+from voice_agent.agents.relay.dialing import UpstreamDialer
+from voice_agent.agents.relay.pieces import Given, PieceQueue
+from voice_agent.agents.relay.relay_settings import RelaySettings
+from voice_agent.agents.relay.reply_source import Cut, ReplyEnd, ReplySource
+from voice_agent.agents.relay.requests import ResponseWanted, UpstreamSettings, said_item
+from voice_agent.agents.relay.session import UpstreamSession
+from voice_agent.agents.relay.sessions import UpstreamSessions
+from voice_agent.agents.relay.upstream_reply import UpstreamLost
+from voice_agent.kit.call import Call, Item
+from voice_agent.kit.events import Asked, Event, Heard, Interrupted, Started
+from voice_agent.kit.speech import Speech
+
+GREETING = "Greet the caller. Say exactly this, and nothing else: "
+
+log = structlog.get_logger(__name__)
+
+
+class RelayedCall:
+    """One run's. `close` is to be called at its end."""
+
+    def __init__(self, call: Call, dialer: UpstreamDialer, settings: RelaySettings, *, transcribes: bool) -> None:
+        """`transcribes`: what the caller said is what the upstream understands."""
+        self._call = call
+        self._dialer = dialer
+        self._settings = settings
+        self._transcribes = transcribes
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rate_limits: list[dict[str, Any]] | None = None
+        self._is_replying = False
+        self.sessions = UpstreamSessions(dialer, self._session_settings, self._prepare)
+        self.sessions.start()
+        self._audio = CallerAudio(call, lambda: self.sessions.using, self._tell_busy)
+
+    def close(self) -> None:
+        """Leave the upstreams."""
+        self._audio.stop()
+        for task in self._tasks:
+            task.cancel()
+        self.sessions.close()
+
+    async def handle(self, event: Event) -> None:
+        """An event of the call. Raises `SpeechInterrupted`, and what keeps a reply from being made."""
+        match event:
+            case Asked():
+                await self._answer(event)
+            case Heard():
+                await self._take_turn(event)
+            case Interrupted():
+                await self._truncate(event)
+            case Started(resumed=False) if self._settings.greeting:
+                await self._greet()
+            case _:
+                pass
+
+    # --- events -----------------------------------------------------------------
+
+    async def _answer(self, asked: Asked) -> None:
+        is_given = asked.out_of_band or not _is_conversation(asked.items, self._call.items)
+        wanted = ResponseWanted.of(asked, self._instructions(asked.instructions), in_place=is_given)
+        turn = None
+        if asked.clip is not None and asked.items:
+            turn = CallerTurn(str(asked.items[-1].get("id") or ""), asked.clip.audio)
+        await self._reply(wanted, asked.items if not is_given else self._call.items, turn)
+
+    async def _greet(self) -> None:
+        said = self._instructions(self._call.session.instructions), GREETING + self._settings.greeting
+        await self._reply(
+            ResponseWanted("\n\n".join(filter(None, said)), self._call.session.wants_audio), self._call.items, None
+        )
+
+    async def _take_turn(self, heard: Heard) -> None:
+        """What the upstream was sent of what the caller said is an item, also where nobody answers it now."""
+        session = self.sessions.using
+        if session is not None and session.appended.item_id == heard.item_id:
+            with suppress(UpstreamLost):  # The next one gets it whole.
+                await bring(session, self._call.items, CallerTurn(heard.item_id, b""))
+
+    async def _truncate(self, interrupted: Interrupted) -> None:
+        session = self.sessions.using
+        if session is not None:
+            with suppress(UpstreamLost):  # The next one is told only what was heard.
+                await session.truncate(interrupted.text, interrupted.heard_ms)
+
+    # --- replies ----------------------------------------------------------------
+
+    async def _reply(self, wanted: ResponseWanted, items: Sequence[Item], turn: CallerTurn | None) -> None:
+        """Have the upstream say something, and call the functions that it wants called."""
+        self._is_replying = True
+        self._tell_busy()
+        try:
+            async with self._call.speak() as speech:
+
+                async def speak(key: str) -> list[Mapping[str, str]]:
+                    end = await self._speak(speech, wanted, items, turn)
+                    return [{"name": one.name, "arguments": one.arguments} for one in end.calls]
+
+                calls = await self._call.once("calls", speak)
+            for number, one in enumerate(calls):
+                await self._call.call_tool(f"call {number}", one["name"], one["arguments"])
+            await self._tell_rate_limits()
+        finally:
+            self._is_replying = False
+            self._tell_busy()
+
+    async def _speak(
+        self, speech: Speech, wanted: ResponseWanted, items: Sequence[Item], turn: CallerTurn | None
+    ) -> ReplyEnd:
+        """Say what upstreams make of it. Raises what the last of them was lost with."""
+        session, is_given = self._call.session, wanted.items is not None
+
+        async def begin(said: str) -> UpstreamSession:
+            upstream = await self.sessions.get()
+            await upstream.use(self._session_settings())
+            await bring(upstream, items if is_given or not said.strip() else [*items, said_item(said)], turn)
+            return upstream
+
+        said = await speech.forget_unsaid() if speech.said else ""
+        queue = PieceQueue(session.output_format, is_written=not wanted.wants_audio)
+        source = ReplySource(queue, wanted, said, begin, self.sessions.is_ending, self._dialer.failed)
+        try:
+            while True:
+                match await source.next():
+                    case Given(text, audio, is_partial):
+                        await speech.audio(audio, session.output_format, text=text, is_partial=is_partial)
+                    case Cut():
+                        source.cut(await speech.forget_unsaid())
+                    case ReplyEnd() as end:
+                        if end.error is not None:
+                            raise end.error
+                        return end
+        finally:
+            if (cancelling := source.stop()) is not None:
+                self._dialer.run(cancelling)
+
+    async def _tell_rate_limits(self) -> None:
+        session = self.sessions.using
+        if session is not None and session.rate_limits is not None and session.rate_limits != self._rate_limits:
+            self._rate_limits = session.rate_limits
+            await self._call.send({"type": "rate_limits.updated", "rate_limits": session.rate_limits})
+
+    # --- sessions ---------------------------------------------------------------
+
+    def _session_settings(self) -> UpstreamSettings:
+        session, transcription = self._call.session, None
+        if self._transcribes and self._settings.transcription:
+            transcription = {"model": self._settings.transcription}
+            if session.language:
+                transcription["language"] = session.language
+        voice = self._settings.upstream_voice or session.voice
+        return UpstreamSettings(session.input_format, session.output_format, voice, session.speed, transcription)
+
+    async def _prepare(self, session: UpstreamSession) -> None:
+        session.on_transcribed = self._transcribed
+        await bring(session, self._call.items)
+
+    def _transcribed(self, item_id: str, text: str | None) -> None:
+        transcribed = getattr(self._call, "transcribed", None)
+        if self._transcribes and transcribed is not None:
+            task = asyncio.create_task(transcribed(item_id, text))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _instructions(self, asked: str) -> str:
+        return "\n\n".join(filter(None, (self._settings.instructions, asked)))
+
+    def _tell_busy(self) -> None:
+        if self._is_replying or self._audio.is_speaking:
+            self.sessions.is_busy = True
+        else:
+            self.sessions.pause()
+
+
+def _is_conversation(items: Sequence[Item], conversation: Sequence[Item]) -> bool:
+    """Whether `items` are the conversation up to somewhere."""
+    if not items:
+        return True
+    last = items[-1].get("id")
+    return bool(last) and any(item.get("id") == last for item in reversed(conversation))

@@ -1,0 +1,208 @@
+"""Has upstreams make one reply: whichever of them speaks, what comes is one reply in order.
+
+A task of its own, beside the handler that gives the pieces to the call. It leaves a session that is about to end where
+a piece ends, and follows one that is lost::
+
+    session 1   |We are open |from nine. |Come|           lost in the middle of "Come"
+    session 2                             |Come by. |     goes on behind what was said
+    the call    |We are open |from nine. |Come by. |
+
+What has come is said while the next session is opened, so the caller notices nothing if the upstream was ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from voice_agent.agents.relay.pieces import Given, PieceQueue
+from voice_agent.agents.relay.requests import ResponseWanted
+from voice_agent.agents.relay.session import UpstreamSession
+from voice_agent.agents.relay.upstream_events import (
+    AudioDelta,
+    AudioEnded,
+    FunctionCalled,
+    ResponseDone,
+    TextDelta,
+    UpstreamError,
+)
+from voice_agent.agents.relay.upstream_reply import UpstreamLost, UpstreamReply
+
+ACCEPTED_S = 3.0
+"""Until an upstream says that it begins with a response."""
+FIRST_S = 10.0
+"""Until the first of what it says: a model may think."""
+STALL_S = 3.0
+"""Between two events of a response, once all that came has been given."""
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+"""Of audio that came and was not given: more than a minute ahead. Then the upstream has to wait."""
+MOST_IN_VAIN = 4
+"""So many sessions in a row may be lost with nothing new said, before the reply is given up."""
+PAUSES_S = (0.0, 0.1, 0.5, 1.0)
+"""Before each of them is followed."""
+MAX_CALLS = 32
+"""Functions that one response may call."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ReplyEnd:
+    """How a reply ended."""
+
+    calls: list[FunctionCalled] = field(default_factory=list)
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The upstream was lost in the middle of what was given last: of that, what was not said is to be forgotten."""
+
+
+class ReplySource:
+    """One reply's."""
+
+    def __init__(
+        self,
+        queue: PieceQueue,
+        wanted: ResponseWanted,
+        said: str,
+        begin: Callable[[str], Awaitable[UpstreamSession]],
+        is_ending: Callable[[UpstreamSession], bool],
+        failed: Callable[[UpstreamLost], None],
+    ) -> None:
+        """`said`: what was said of it by another pod.
+
+        `begin` gives a session whose conversation is that before the reply, and what has been said of it.
+        """
+        self._queue = queue
+        self._wanted = wanted
+        self._said = said
+        self._begin = begin
+        self._is_ending = is_ending
+        self._failed = failed
+        self._session: UpstreamSession | None = None
+        self._reply: UpstreamReply | None = None
+        self._end: ReplyEnd | None = None
+        self._cut: asyncio.Future[str] | None = None
+        self._changed = asyncio.Event()
+        self._given = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="relay reply")
+
+    # --- the handler's side -----------------------------------------------------
+
+    async def next(self) -> Given | Cut | ReplyEnd:
+        """What is to be done next. `ReplyEnd` comes last, and `Cut` is answered with `cut`."""
+        while True:
+            self._changed.clear()
+            if (given := self._queue.take()) is not None:
+                self._given.set()
+                return given
+            if self._cut is not None and not self._cut.done():
+                return Cut()
+            if self._end is not None:
+                return self._end
+            await self._changed.wait()
+
+    def cut(self, said: str) -> None:
+        """What was not said is forgotten; this is what the reply has said."""
+        if self._cut is not None and not self._cut.done():
+            self._cut.set_result(said)
+
+    def stop(self) -> Coroutine[Any, Any, None] | None:
+        """It is not wanted any more. What tells the upstream so, where it has not ended: to be run."""
+        self._task.cancel()
+        if self._session is None or self._reply is None:
+            return None
+        return self._session.cancel(self._reply)
+
+    # --- the upstreams' side ----------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            self._end = await self._made()
+        except Exception as error:  # noqa: BLE001 the handler raises it
+            self._end = ReplyEnd(error=error)
+        self._changed.set()
+
+    async def _made(self) -> ReplyEnd:
+        said, in_vain = self._said, 0
+        while True:
+            self._session = self._reply = None
+            self._queue.begin(said, is_exact=False)
+            try:
+                session = self._session = await self._begin(said)
+                self._queue.begin(said, is_exact=session.is_exact)
+                reply = self._reply = await session.respond(self._wanted, said)
+                end = await self._heard(session, reply)
+            except UpstreamLost as lost:
+                log.warning("an upstream was lost in a reply", upstream=lost.upstream, why=lost.why)
+                self._failed(lost)
+                before, said = said, await self._left()
+                in_vain = 0 if said != before else in_vain + 1
+                if in_vain >= MOST_IN_VAIN:
+                    raise
+                await asyncio.sleep(PAUSES_S[in_vain])
+            else:
+                if end is not None:
+                    return end
+                said, in_vain = self._queue.given_text, 0
+
+    async def _heard(self, session: UpstreamSession, reply: UpstreamReply) -> ReplyEnd | None:
+        """Take what comes of it; None: the session is to be left, at the end of a piece. Raises `UpstreamLost`."""
+        calls: list[FunctionCalled] = []
+        patience_s = ACCEPTED_S
+        while True:
+            try:
+                event = await reply.next(patience_s if self._queue.is_empty else max(patience_s, self._ahead_s()))
+            except TimeoutError as error:
+                raise session.lose("it does not go on") from error
+            patience_s = FIRST_S if patience_s == ACCEPTED_S else patience_s
+            match event:
+                case TextDelta(text=text):
+                    patience_s = STALL_S
+                    self._queue.add_text(text)
+                case AudioDelta(audio=audio):
+                    patience_s = STALL_S
+                    self._queue.add_audio(audio)
+                case AudioEnded():
+                    self._queue.end_piece()
+                case FunctionCalled() if len(calls) < MAX_CALLS:
+                    calls.append(event)
+                case ResponseDone(status=status, reason=reason):
+                    if status in ("failed", "cancelled"):  # Nobody here has cancelled it.
+                        raise session.lose(f"its response {status}: {reason}")
+                    self._queue.end()
+                    return ReplyEnd(calls)
+                case UpstreamError(code=code):
+                    raise session.lose(f"it refused to respond: {code}")
+                case _:
+                    pass
+            self._changed.set()
+            if not calls and self._queue.is_at_boundary and self._is_ending(session):
+                await session.cancel(reply)
+                return None
+            await self._wait_given()
+
+    async def _left(self) -> str:
+        """What the reply has said, once the session is lost that said it."""
+        if not self._queue.lose():
+            return self._queue.given_text
+        self._cut = asyncio.get_running_loop().create_future()
+        self._changed.set()
+        try:
+            return await self._cut
+        finally:
+            self._cut = None
+
+    def _ahead_s(self) -> float:
+        return self._queue.waiting_ms / 1000 + STALL_S
+
+    async def _wait_given(self) -> None:
+        while self._queue.waiting_bytes > MAX_WAITING_BYTES:
+            self._given.clear()
+            await self._given.wait()
