@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from voice_agent.kit.call import SideEffect as SideEffect
     from voice_agent.kit.clip import Clip as Clip
     from voice_agent.kit.clip import VoicedAudio as VoicedAudio
+    from voice_agent.kit.ear import AgentEar as AgentEar
     from voice_agent.kit.ear import Ear as Ear
     from voice_agent.kit.ear import Transcript as Transcript
     from voice_agent.kit.events import Asked as Asked
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from voice_agent.kit.events import Started as Started
     from voice_agent.kit.events import Timer as Timer
     from voice_agent.kit.events import ToolResult as ToolResult
+    from voice_agent.kit.hearing import Hearing as Hearing
+    from voice_agent.kit.hearing import HearingKind as HearingKind
     from voice_agent.kit.speech import NoSpeech as NoSpeech
     from voice_agent.kit.speech import Played as Played
     from voice_agent.kit.speech import Speech as Speech
@@ -86,8 +89,9 @@ _PLACES = {
     "voice_agent.kit.agent": "Agent Kit",
     "voice_agent.kit.call": "Call Caller IdempotencyKey Item KeyReused Session SideEffect",
     "voice_agent.kit.clip": "Clip VoicedAudio",
-    "voice_agent.kit.ear": "Ear Transcript",
+    "voice_agent.kit.ear": "AgentEar Ear Transcript",
     "voice_agent.kit.events": "Asked CallEvent Dtmf Ended Event Heard Interrupted Started Timer ToolResult",
+    "voice_agent.kit.hearing": "Hearing HearingKind",
     "voice_agent.kit.speech": "NoSpeech Played Speech SpeechInterrupted Spoken",
     "voice_agent.kit.usage": "Meter MeteredRequest metered",
     "voice_agent.kit.tools": "Tool ToolError",

@@ -10,7 +10,7 @@ import orjson
 
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import OutboxEntry, Snapshot
-from voice_agent.call.effects import Attached, Effect
+from voice_agent.call.effects import Attached, Effect, SpeechStarted, SpeechStopped
 from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
@@ -105,6 +105,16 @@ def spoken_turn(call: CallRecord, *, frames: int = 25, now_ms: int = 0) -> list[
     first = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, start),))
     last = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, end),))
     return feed(call, first, *append(frames - 2), last, now_ms=now_ms)
+
+
+def beside_speech(effects: list[Effect]) -> list[Effect]:
+    """Without those that only tell where speech starts and stops."""
+    return [effect for effect in effects if not isinstance(effect, SpeechStarted | SpeechStopped)]
+
+
+def speech_in(effects: list[Effect]) -> list[Effect]:
+    """Only those."""
+    return [effect for effect in effects if isinstance(effect, SpeechStarted | SpeechStopped)]
 
 
 def moved(call: CallRecord) -> CallRecord:

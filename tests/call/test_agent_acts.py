@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.call.calls import FRAME, emitted, feed, item_id, response_id, spoken_turn, types
+from tests.call.calls import FRAME, beside_speech, emitted, feed, item_id, response_id, spoken_turn, types
 from tests.call.engine import act, done, engine_call, first, kinds, ledger_of, said, speak, taken_over
 from voice_agent.call import conversation, inputs
 from voice_agent.call.agent_acts import MAX_ACTS, MAX_AGENT_EVENT_BYTES, MAX_TIMERS
@@ -202,7 +202,7 @@ def test_the_caller_cannot_speak_into_a_speech_that_is_not_interruptible() -> No
     """Nor cut its end, while that is played; the client can cancel it."""
     call = asked_call()
     speak(call, "reply", "Calls are recorded.", SECOND, interruptible=False)
-    assert feed(call, HEARD, now_ms=200) == []
+    assert beside_speech(feed(call, HEARD, now_ms=200)) == []
     feed(call, inputs.SpeechEnded(first(call).number, "reply"))
     done(call)
     stop = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, 2 * len(FRAME)),))

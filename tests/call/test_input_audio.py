@@ -12,6 +12,7 @@ from tests.call.calls import (
     FRAME,
     append,
     attach,
+    beside_speech,
     emitted,
     feed,
     item_id,
@@ -22,7 +23,15 @@ from tests.call.calls import (
     types,
 )
 from voice_agent.call import conversation, inputs
-from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, Transcribe
+from voice_agent.call.effects import (
+    CountLimit,
+    Effect,
+    ResetEndpointing,
+    SpeechStarted,
+    SpeechStopped,
+    StartResponse,
+    Transcribe,
+)
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
@@ -40,7 +49,12 @@ def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
         "conversation.item.done",
         "response.created",
     ]
-    assert effects == [Transcribe(item_id(1), FRAME * 25), StartResponse(response_id(1))]
+    assert effects == [
+        SpeechStarted(item_id(1)),
+        SpeechStopped(item_id(1)),
+        Transcribe(item_id(1), FRAME * 25),
+        StartResponse(response_id(1)),
+    ]
 
 
 def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
@@ -100,7 +114,7 @@ def test_a_manual_turn_is_not_answered_until_asked() -> None:
     """With `turn_detection: null`, commit makes an item and nothing else."""
     call = manual_call()
     effects = feed(call, *append(10), inputs.CommitAudio())
-    assert effects == [Transcribe(item_id(1), FRAME * 10)]
+    assert effects == [SpeechStarted(None), SpeechStopped(item_id(1)), Transcribe(item_id(1), FRAME * 10)]
     assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
     assert feed(call, inputs.CreateResponse({})) == [StartResponse(response_id(1))]
 
@@ -118,7 +132,11 @@ def test_committing_less_than_100_ms_is_refused() -> None:
 def test_clear_forgets_the_buffer_and_listens_afresh() -> None:
     """After a clear nothing is left to commit."""
     call = manual_call()
-    assert feed(call, *append(10), inputs.ClearAudio()) == [ResetEndpointing()]
+    assert feed(call, *append(10), inputs.ClearAudio()) == [
+        SpeechStarted(None),
+        SpeechStopped(None),
+        ResetEndpointing(),
+    ]
     assert types(call)[-1] == "input_audio_buffer.cleared"
     feed(call, inputs.CommitAudio())
     assert types(call)[-1] == "error"
@@ -213,7 +231,7 @@ def test_a_turn_that_grew_too_long_is_answered_while_the_caller_goes_on() -> Non
     assert call.response is not None and call.response.asked.cut
     effects = feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, here, goes_on=True),)))
     assert call.response is not None
-    assert call.input_audio.speaking and effects == []
+    assert call.input_audio.speaking and effects == [SpeechStarted(item_id(2))]
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, call.input_audio.position),)))
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
     assert call.response is None
@@ -225,7 +243,11 @@ def test_an_utterance_whose_audio_stops_is_complete() -> None:
     assert feed(call, inputs.AudioStopped()) == []
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
     effects = feed(call, inputs.AudioStopped())
-    assert effects == [Transcribe(item_id(1), FRAME * 11), StartResponse(response_id(1)), ResetEndpointing()]
+    assert beside_speech(effects) == [
+        Transcribe(item_id(1), FRAME * 11),
+        StartResponse(response_id(1)),
+        ResetEndpointing(),
+    ]
     assert not call.input_audio.speaking
     assert call.response is not None and not call.response.asked.cut
 
@@ -338,7 +360,7 @@ def test_what_is_heard_after_detection_was_turned_off_means_nothing() -> None:
     """The client commits its turns itself then."""
     call = manual_call()
     boundaries = (inputs.VoiceBoundary(True, 0), inputs.VoiceBoundary(False, len(FRAME)))
-    assert feed(call, inputs.AppendAudio(FRAME, None, boundaries), inputs.AudioStopped()) == []
+    assert feed(call, inputs.AppendAudio(FRAME, None, boundaries), inputs.AudioStopped()) == [SpeechStarted(None)]
     assert types(call) == []
     assert bytes(call.input_audio.audio) == FRAME
 
@@ -347,7 +369,11 @@ def test_a_client_may_commit_what_is_being_said() -> None:
     """The utterance ends there, unanswered until asked for, and what goes on is listened to afresh."""
     call = new_call()
     begin(call)
-    assert feed(call, *append(9), inputs.CommitAudio()) == [Transcribe(item_id(1), FRAME * 10), ResetEndpointing()]
+    assert feed(call, *append(9), inputs.CommitAudio()) == [
+        SpeechStopped(item_id(1)),
+        Transcribe(item_id(1), FRAME * 10),
+        ResetEndpointing(),
+    ]
     assert not call.input_audio.speaking
     assert call.response is None
 
@@ -355,7 +381,7 @@ def test_a_client_may_commit_what_is_being_said() -> None:
 def test_a_turn_is_answered_only_if_that_is_wanted() -> None:
     """`create_response: false` leaves it to the client."""
     call = detecting_call(create_response=False)
-    assert spoken_turn(call) == [Transcribe(item_id(1), FRAME * 25)]
+    assert beside_speech(spoken_turn(call)) == [Transcribe(item_id(1), FRAME * 25)]
     assert call.response is None
 
 
@@ -363,7 +389,7 @@ def test_what_is_said_beside_a_reply_is_a_turn_without_one() -> None:
     """There is one reply at a time: the one that goes on is not replaced."""
     call = detecting_call(interrupt_response=False)
     spoken_turn(call)
-    assert spoken_turn(call) == [Transcribe(item_id(2), FRAME * 25)]
+    assert beside_speech(spoken_turn(call)) == [Transcribe(item_id(2), FRAME * 25)]
     assert call.response is not None
     assert call.response.response_id == response_id(1)
 

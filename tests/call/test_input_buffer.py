@@ -8,6 +8,7 @@ from tests.call.calls import (
     FRAME,
     append,
     attach,
+    beside_speech,
     emitted,
     feed,
     item_id,
@@ -167,7 +168,7 @@ def test_audio_counts_in_however_small_pieces_it_comes(monkeypatch: pytest.Monke
     monkeypatch.setattr(input_audio, "MAX_AUDIO_BYTES", 20 * len(FRAME))
     call = manual_call()
     feed(call, *append(10), inputs.CommitAudio())
-    assert feed(call, *append(10)) == []
+    assert beside_speech(feed(call, *append(10))) == []
     assert feed(call, *append(1)) == [CountLimit("call_audio_bytes")]
     assert kept_audio_bytes(call) == 20 * len(FRAME)
 
@@ -178,9 +179,9 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
     monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", len(FRAME))
     call = new_call()
     spoken_turn(call, frames=10)
-    assert begin(call) == [StopResponse(response_id(1))]
+    assert beside_speech(begin(call)) == [StopResponse(response_id(1))]
     assert feed(call, *append(9)) == []
-    assert feed(call, *append(1)) == [
+    assert beside_speech(feed(call, *append(1))) == [
         CountLimit("call_audio_bytes"),
         Transcribe(item_id(2), FRAME * 10),
         StartResponse(response_id(2)),
@@ -221,7 +222,7 @@ def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) 
     """With the place of its audio."""
     monkeypatch.setattr(input_audio, "MAX_UNTRANSCRIBED", 0)
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
-    assert feed(call, *append(10), inputs.CommitAudio()) == [CountLimit("untranscribed_items")]
+    assert beside_speech(feed(call, *append(10), inputs.CommitAudio())) == [CountLimit("untranscribed_items")]
     assert (emitted(call)[-1]["item_id"], emitted(call)[-1]["content_index"]) == (item_id(1), 0)
 
 

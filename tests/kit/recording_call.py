@@ -15,6 +15,7 @@ from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.kit.call import Call, Caller, IdempotencyKey, Item, KeyReused, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Event
+from voice_agent.kit.hearing import Hearing
 from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
 
 AUDIO_SESSION = Session(
@@ -41,9 +42,13 @@ class RecordingSpeech:
     texts: list[str] = field(default_factory=list)
     audios: list[tuple[bytes, AudioFormat, str]] = field(default_factory=list)
     goes_on: bool = False
+    prepared: list[str] = field(default_factory=list)
 
     def continues(self) -> None:
         self.goes_on = True
+
+    def prepare(self, sentence: str) -> None:
+        self.prepared.append(sentence)
 
     async def text(self, sentence: str) -> None:
         self._take()
@@ -133,6 +138,14 @@ class RecordingCall(Call):
         nothing: tuple[Clip, ...] = ()
         for clip in nothing:
             yield clip
+
+    async def hearing(self) -> AsyncIterator[Hearing]:
+        nothing: tuple[Hearing, ...] = ()
+        for hearing in nothing:
+            yield hearing
+
+    async def transcribed(self, item_id: str, text: str | None) -> None:
+        self.acts.append(("transcribed", item_id, text))
 
     @asynccontextmanager
     async def speak(self, key: str = "reply", *, interruptible: bool = True) -> AsyncIterator[RecordingSpeech]:

@@ -10,7 +10,8 @@ opens one if there is none; it closes with the event to which it belongs (`Respo
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from voice_agent.call import agent_events, events
 from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct, AgentLedger, EventKind, SpokenSpan
@@ -45,6 +46,8 @@ MAX_TIMERS = 64
 MAX_AGENT_EVENT_BYTES = 64 * 1024
 """Of one event of the agent's own, as JSON: stops it from filling the outbox, which callers need."""
 AGENT_EVENT_PREFIX = "agent."
+RATE_LIMITS_UPDATED = "rate_limits.updated"
+"""The one event of the protocol that is the agent's to send: limits are those of the model behind it."""
 DTMF_DIGITS = frozenset("0123456789*#ABCD")
 
 
@@ -221,8 +224,20 @@ def _set_timer(call: CallRecord, ledger: AgentLedger, event: TimerSet) -> list[E
     return [SetTimer(ledger.earliest_timer_ms)]
 
 
+def own_event_problem(body: Mapping[str, Any]) -> str | None:
+    """Why an agent may not send this event; None: it may."""
+    kind = body.get("type", "")
+    if kind == RATE_LIMITS_UPDATED:
+        limits = body.get("rate_limits")
+        is_sound = isinstance(limits, list) and all(isinstance(one, dict) for one in limits)
+        return None if is_sound else "'rate_limits' is a list of objects, as the protocol has them."
+    if isinstance(kind, str) and kind.startswith(AGENT_EVENT_PREFIX):
+        return None
+    return f"The type of an agent's own event begins with 'agent.' or is {RATE_LIMITS_UPDATED!r}, not {kind!r:.80}."
+
+
 def _send(call: CallRecord, event: AgentEventSent) -> list[Effect]:
-    if not str(event.body.get("type", "")).startswith(AGENT_EVENT_PREFIX):
+    if own_event_problem(event.body) is not None:
         _note(call, event.key, ActKind.SEND, ActStatus.REFUSED)
         return []
     packed = events.pack(event.body)

@@ -55,6 +55,20 @@ class SetTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The caller begins to speak; without turn detection, the first audio of a turn came. None: it has no id yet."""
+
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """What the caller was saying is over, and has become this item; None: none, for it was dropped."""
+
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Transcribe:
     """Find out what was said in an item; answer with `inputs.Transcribed`.
 
@@ -139,6 +153,8 @@ Effect = (
     | DeliverEvents
     | InterruptAgent
     | SetTimer
+    | SpeechStarted
+    | SpeechStopped
     | Transcribe
     | StopTranscribing
     | ResetEndpointing

@@ -14,7 +14,14 @@ from __future__ import annotations
 from voice_agent.call import agent_events, events
 from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
 from voice_agent.call.clips import HeardClip
-from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
+from voice_agent.call.effects import (
+    CountLimit,
+    Effect,
+    ResetEndpointing,
+    SpeechStarted,
+    SpeechStopped,
+    Transcribe,
+)
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.loopback import mirror_frame
@@ -62,6 +69,8 @@ def append(call: CallRecord, frame: AppendAudio, now_ms: int) -> list[Effect]:
             effects += [CountLimit("turn_length")] if boundary.goes_on else []
             effects += _speech_stopped(call, boundary.at_bytes, now_ms, cut=boundary.goes_on)
     if listening is None:
+        if len(buffer.audio) == size > 0:
+            effects.append(SpeechStarted(buffer.item_id))
         _checkpoint(call)
     elif buffer.speaking:
         if len(buffer.audio) > MAX_BUFFER_BYTES:
@@ -127,17 +136,31 @@ def commit(call: CallRecord, now_ms: int) -> list[Effect]:
         )
     if call.conversation.is_full:
         raise conversation_full(call, None)
-    was_speaking = buffer.speaking
+    was_speaking, was_said = buffer.speaking, is_said(call)
     buffer.speaking = False
-    effects = _commit_up_to(call, buffer.position, now_ms)
+    effects: list[Effect] = [SpeechStopped(_allot_item(call))] if was_said else []
+    effects += _commit_up_to(call, buffer.position, now_ms)
     return [*effects, ResetEndpointing()] if was_speaking else effects
 
 
 def clear(call: CallRecord) -> list[Effect]:
     """Forget what was appended and not committed."""
-    forget_buffer(call)
+    effects = drop_said(call)
     call.outbox.emit(events.input_audio_cleared())
-    return [ResetEndpointing()]
+    return [*effects, ResetEndpointing()]
+
+
+def is_said(call: CallRecord) -> bool:
+    """Whether a turn of the caller's is under way."""
+    buffer = call.input_audio
+    return buffer.speaking or (call.session.turn_detection is None and bool(buffer.audio))
+
+
+def drop_said(call: CallRecord) -> list[Effect]:
+    """Empty the buffer; nothing comes of a turn that was under way."""
+    effects: list[Effect] = [SpeechStopped(None)] if is_said(call) else []
+    forget_buffer(call)
+    return effects
 
 
 def forget_buffer(call: CallRecord) -> None:
@@ -193,7 +216,8 @@ def _speech_started(call: CallRecord, boundary: VoiceBoundary, now_ms: int) -> l
     item_id = _allot_item(call)
     call.outbox.emit(events.speech_started(position_ms(call, start), item_id))
     # What goes on was going on when the reply to its beginning was asked for: it is no barge-in.
-    return interrupt(call, now_ms) if listening.interrupt_response and not boundary.goes_on else []
+    interrupts = listening.interrupt_response and not boundary.goes_on
+    return [SpeechStarted(item_id), *(interrupt(call, now_ms) if interrupts else [])]
 
 
 def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
@@ -206,9 +230,9 @@ def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = Fals
         full = conversation_full(call, None)
         forget_buffer(call)
         call.outbox.emit(events.error(full))
-        return [CountLimit(full.limit)]
+        return [SpeechStopped(None), CountLimit(full.limit)]
     buffer.speaking = False
-    effects = _commit_up_to(call, end, now_ms)
+    effects = [SpeechStopped(_allot_item(call)), *_commit_up_to(call, end, now_ms)]
     if listening is not None and listening.create_response:
         effects += answer_turn(call, now_ms, cut=cut)
     return effects

@@ -174,6 +174,16 @@ class Transcribed:
 
     item_id: str
     text: str | None
+    by_agent: bool = False
+    """No ear was asked: the agent itself will say it, with `TranscriptGiven`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptGiven:
+    """The agent itself says what was said in an item. `text` None: it did not understand it."""
+
+    item_id: str
+    text: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +293,7 @@ class ResponseFailed:
 
 FromAgent = (
     Transcribed
+    | TranscriptGiven
     | ResponsePlanned
     | ResponseText
     | ResponseAudio

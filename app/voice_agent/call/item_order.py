@@ -28,6 +28,8 @@ class Entry:
     """How much speech was sent for it (assistant) or heard in it (user)."""
     alignment: Alignment | None = None
     """Of an assistant's transcript: which character is said at which millisecond of the audio; see `alignment`."""
+    awaits_agent: bool = False
+    """Of what the caller said: no ear was asked, and the agent has not said yet what it was."""
     packed_bytes: int = 0
     """Size as the conversation counts it."""
     parts: int = 0
@@ -38,6 +40,8 @@ class Entry:
     def pack(self) -> bytes:
         """The entry as the store keeps it."""
         fields = {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
+        if self.awaits_agent:
+            fields["awaits_agent"] = True
         return orjson.dumps(fields if self.extras is None else {**self.extras, **fields})
 
     @classmethod
@@ -53,6 +57,7 @@ class Entry:
         if not isinstance(rank, str):
             raise TypeError("no rank")
         entry = cls(item, rank, fields.pop("audio_ms", 0), fields.pop("alignment", None))
+        entry.awaits_agent = fields.pop("awaits_agent", False) is True
         entry.extras = fields or None
         return entry
 

@@ -121,6 +121,11 @@ def _add_item(call: CallRecord, request: CreateItem, pending: PendingItemAudio |
     return transcribe(call, clip, spoken_index(item), now_ms) if clip is not None else []
 
 
+def is_spoken_by_user(item: Mapping[str, Any]) -> bool:
+    """Whether it holds audio of the caller's."""
+    return item.get("role") == "user" and any(part.get("type") == "input_audio" for part in item.get("content", ()))
+
+
 def spoken_index(item: Mapping[str, Any]) -> int:
     """Which part of an item holds the caller's audio."""
     return next((at for at, part in enumerate(item["content"]) if part["type"] == "input_audio"), 0)

@@ -6,7 +6,7 @@ and never leaves a call half changed: a `ProtocolError` is raised before anythin
 changed, and becomes an `error` event. By the kind of input::
 
     from the client    session · input_audio · items · responses · truncation
-    from the agent     response_output, transcripts here
+    from the agent     response_output · transcripts
     from the engine    agent_acts: what an agent does in an event, and its acknowledgement
     from the meter     metering: requests to providers, and what they used
     from the runtime   lifecycle: attach, detach, handoff and end
@@ -33,18 +33,18 @@ from voice_agent.call import (
     response_output,
     responses,
     session,
+    transcripts,
 )
 from voice_agent.call.effects import (
     CountLimit,
     DeliverEvents,
     Effect,
     SetTimer,
+    SpeechStarted,
     StartResponse,
     Transcribe,
 )
-from voice_agent.call.item_order import Entry
 from voice_agent.call.record import CallRecord
-from voice_agent.call.session_config import transcription_on
 from voice_agent.call.status import Status
 from voice_agent.errors import ProtocolError
 
@@ -79,7 +79,8 @@ def refusal(call: CallRecord, event: inputs.AppendAudio | inputs.CreateItem, aud
 
 def resume(call: CallRecord) -> list[Effect]:
     """What a new owner must start: transcriptions, and the response that was under way or the agent's run."""
-    effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
+    effects: list[Effect] = [SpeechStarted(call.input_audio.item_id)] if input_audio.is_said(call) else []
+    effects += [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
     ledger = call.agent
     if ledger is not None:
         effects += [DeliverEvents()] if ledger.waiting else []
@@ -174,7 +175,9 @@ def _apply(call: CallRecord, event: inputs.FromCaller, now_ms: int) -> list[Effe
 
 def _from_agent(call: CallRecord, event: inputs.FromAgent, now_ms: int) -> list[Effect]:
     if isinstance(event, inputs.Transcribed):
-        return _transcribed(call, event, now_ms)
+        return transcripts.transcribed(call, event, now_ms)
+    if isinstance(event, inputs.TranscriptGiven):
+        return transcripts.given(call, event, now_ms)
     if call.response is None or call.response.response_id != event.response_id:
         return []
     match event:
@@ -198,33 +201,6 @@ def _from_agent(call: CallRecord, event: inputs.FromAgent, now_ms: int) -> list[
             return response_output.failed(call, event, now_ms)
         case _:
             assert_never(event)
-
-
-def _transcribed(call: CallRecord, event: inputs.Transcribed, now_ms: int) -> list[Effect]:
-    if event.item_id not in call.clips.untranscribed:
-        return []
-    del call.clips.untranscribed[event.item_id]
-    call.record.mark("turn")
-    effects: list[Effect] = []
-    entry = call.conversation.get(event.item_id)
-    if entry is not None:
-        _keep_transcript(call, event, entry)
-        effects = agent_events.heard(call, event.item_id, now_ms)
-    return effects + responses.go_on(call, now_ms)
-
-
-def _keep_transcript(call: CallRecord, event: inputs.Transcribed, entry: Entry) -> None:
-    index = items.spoken_index(entry.item)
-    entry.item["content"][index]["transcript"] = event.text
-    call.conversation.touch(event.item_id)
-    if not transcription_on(call.session.fields):
-        return
-    if event.text is None:
-        call.outbox.emit(events.transcription_failed(event.item_id, index))
-        return
-    if event.text:
-        call.outbox.emit(events.transcription_delta(event.item_id, index, event.text))
-    call.outbox.emit(events.transcription_completed(event.item_id, index, event.text, entry.audio_ms / 1000))
 
 
 def _from_runtime(call: CallRecord, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:

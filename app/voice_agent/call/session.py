@@ -12,8 +12,8 @@ from typing import Any
 
 from voice_agent.call import events
 from voice_agent.call.bounds import MAX_SESSION_BYTES, check_size
-from voice_agent.call.effects import Effect, ResetEndpointing
-from voice_agent.call.input_audio import forget_buffer
+from voice_agent.call.effects import Effect, ResetEndpointing, SpeechStarted
+from voice_agent.call.input_audio import drop_said
 from voice_agent.call.inputs import UpdateSession
 from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import SERVER_VAD, VAD_DEFAULTS, input_format, turn_detection
@@ -30,12 +30,12 @@ def update_session(call: CallRecord, update: UpdateSession) -> list[Effect]:
     effects: list[Effect] = []
     format_changes = input_format(after) != input_format(before)
     if format_changes:
-        _restart_positions(call)
+        effects += _restart_positions(call)
     if format_changes or turn_detection(after) != turn_detection(before):
         effects.append(ResetEndpointing())
     was_on, is_on = call.session.turn_detection is not None, turn_detection(after) is not None
     if is_on != was_on:
-        _switch_turn_detection(call, is_on=is_on)
+        effects += _switch_turn_detection(call, is_on=is_on)
     call.session.use(after)
     if "session" not in call.record.dirty:
         call.session.unsaved_bytes += call.session.size_bytes
@@ -44,20 +44,23 @@ def update_session(call: CallRecord, update: UpdateSession) -> list[Effect]:
     return effects
 
 
-def _restart_positions(call: CallRecord) -> None:
+def _restart_positions(call: CallRecord) -> list[Effect]:
     """Positions count bytes of one format: all that was heard in the old one lies in front of them."""
-    forget_buffer(call)
+    effects = drop_said(call)
     call.input_audio.base_ms += call.session.input_format.ms(call.input_audio.position)
     call.input_audio.position = 0
     call.client_events.restart_positions()
+    return effects
 
 
-def _switch_turn_detection(call: CallRecord, *, is_on: bool) -> None:
+def _switch_turn_detection(call: CallRecord, *, is_on: bool) -> list[Effect]:
     """Turned on, it starts with an empty buffer; turned off, what was being said is the client's to commit."""
     if is_on:
-        forget_buffer(call)
-    else:
-        call.input_audio.speaking = False
+        return drop_said(call)
+    buffer = call.input_audio
+    begins = bool(buffer.audio) and not buffer.speaking
+    buffer.speaking = False
+    return [SpeechStarted(buffer.item_id)] if begins else []
 
 
 def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locked: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
+from voice_agent.kit.hearing import Hearing
 from voice_agent.kit.speech import Speech
 
 Item = Mapping[str, Any]
@@ -112,6 +113,22 @@ class Call(Protocol):
     def frames(self) -> AsyncIterator[Clip]:
         """The caller's audio as it comes, from now on, and never again; what is not read in time is dropped."""
 
+    def hearing(self) -> AsyncIterator[Hearing]:
+        """What is being heard while the caller speaks, from now on, and never again; nothing of it is durable.
+
+        In the middle of an utterance it begins with that. What is not read in time is dropped, the oldest first. Ends
+        with the run.
+        """
+
+    async def transcribed(self, item_id: str, text: str | None) -> None:
+        """Say what the caller said in a spoken item, for an agent that understands its callers itself (`AgentEar`).
+
+        The client is told as of an ear; None: it cannot be understood. The first one who understood an item stands, be
+        it an ear. Needs no event, and returns once it is durable; of an item that is gone nothing is kept. Raises
+        `ValueError` for an item that is no audio of the caller's, for text that is no Unicode, and for more than
+        65 536 characters of it.
+        """
+
     def speak(self, key: str = "reply", *, interruptible: bool = True) -> AbstractAsyncContextManager[Speech]:
         """Say something. Left without an error, all of it is durable, and its item complete.
 
@@ -132,7 +149,10 @@ class Call(Protocol):
         """Have `Timer(name)` come at a time: wall clock, milliseconds since 1970 UTC. The same name replaces it."""
 
     async def send(self, event: Mapping[str, Any]) -> None:
-        """Send the client an event of the agent's own, numbered and replayed as any; its ``type`` is ``agent.…``."""
+        """Send the client an event of the agent's own, numbered and replayed as any; its ``type`` is ``agent.…``.
+
+        Or ``rate_limits.updated``, with ``rate_limits`` as the protocol has them.
+        """
 
     async def transfer(self, target: str) -> None:
         """Once all that was said has been heard: tell the client to call `target`, and end the call."""

@@ -50,3 +50,12 @@ class Ear:
         async for last in frames:
             audio += last.audio
         yield Transcript(None if last is None else await self.transcribe(Clip(bytes(audio), last.format)))
+
+
+class AgentEar(Ear):
+    """Of an agent that understands its callers itself, and says so with `Call.transcribed`.
+
+    It is not asked, and a turn does not count as not understood before the agent has said so.
+    """
+
+    name = "agent"

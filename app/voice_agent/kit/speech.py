@@ -73,6 +73,13 @@ class Speech(Protocol):
         Raises `SpeechInterrupted`, and `ValueError` for text that is no Unicode.
         """
 
+    def prepare(self, sentence: str) -> None:
+        """A hint that the next `text`, or the one after, will be this sentence: the voice may begin to make it.
+
+        May be given while another sentence is being said, from any task. Nothing is said of it before `text`, which
+        also raises what went wrong. Beyond two sentences, and once something else is said, it is forgotten.
+        """
+
     async def audio(
         self,
         pcm: bytes,

@@ -39,7 +39,7 @@ from voice_agent.testing.virtual_loop import VirtualLoop
 
 END_S = 3600.0
 """A call that is not over after so much virtual time goes no further."""
-OWN_EVENTS = ("agent.", "call.transfer")
+OWN_EVENTS = ("agent.", "call.transfer", "rate_limits.updated")
 SETTLE_S = 10.0
 """How long an agent may take to learn that the call is over."""
 

@@ -67,7 +67,7 @@ def undisturbed() -> list[tuple[str, int]]:
     """The turns of the talk, heard by one pod frame by frame."""
     its = Alone(old_call())
     its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
-    its.live.listening.transcribe_early = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+    its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
     hear(its, 0, 8000)
     return turns(its.call)
 
@@ -156,7 +156,7 @@ async def test_what_is_understood_early(pause_ms: int, size_bytes: int, *, begin
     async with alone() as its:
         its.call.input_audio.speaking, its.call.input_audio.item_id = True, "item"
         its.call.input_audio.audio += bytes(size_bytes)
-        its.live.listening.transcribe_early(pause_ms)
+        its.live.listening.note_pause(pause_ms)
         assert its.live.listening._early.is_begun is begins
 
 
@@ -168,7 +168,7 @@ async def test_what_was_begun_early_ends_with_the_call(end: str) -> None:
         assert isinstance(agent, Recogniser)
         connection = its.attach()
         hear(its, 0, 2900)
-        its.live.listening.transcribe_early(EARLY_PAUSE_MS)
+        its.live.listening.note_pause(EARLY_PAUSE_MS)
         await until(lambda: agent.asked)
         if end == "is ended":
             its.live.finish("admin")

@@ -388,11 +388,11 @@ async def test_an_utterance_of_minutes_is_not_recognised_in_each_of_its_pauses()
         call = caller.live.call
         await caller.say(append(talk(PCM)[: PCM.size(2_500)]))
         assert call.input_audio.speaking
-        caller.live.listening.transcribe_early(pause_ms=300)
+        caller.live.listening.note_pause(pause_ms=300)
         await until(lambda: clips)
-        caller.live.listening.transcribe_early(pause_ms=0)
+        caller.live.listening.note_pause(pause_ms=0)
         call.input_audio.audio += bytes(2 * MIB)
-        caller.live.listening.transcribe_early(pause_ms=300)
+        caller.live.listening.note_pause(pause_ms=300)
         assert not caller.live.listening._early.is_begun
 
 

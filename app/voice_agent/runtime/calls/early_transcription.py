@@ -9,6 +9,8 @@ result is there sooner. Nothing of an attempt is visible.
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable
 
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear
@@ -35,11 +37,19 @@ class EarlyTranscription:
         """Whether an attempt is under way or done for the pause that lasts."""
         return self._early is not None
 
-    def begin(self, item_id: str, clip: Clip) -> None:
-        """Start an attempt for a turn that may be over; an earlier one is cancelled."""
+    def begin(self, item_id: str, clip: Clip, tell: Callable[[str | None], None] = lambda text: None) -> None:
+        """Start an attempt for a turn that may be over; an earlier one is cancelled.
+
+        `tell` is told what it came to, unless it is cancelled or the turn is over before.
+        """
         self.cancel()
         task = asyncio.create_task(self._transcriber.of_clip(clip), name=f"{self._call_id} early")
         self._early = (item_id, task)
+        task.add_done_callback(functools.partial(self._done, tell))
+
+    def _done(self, tell: Callable[[str | None], None], task: asyncio.Task[str | None]) -> None:
+        if self._early is not None and self._early[1] is task and not task.cancelled():
+            tell(task.result())
 
     def cancel(self) -> None:
         """Cancel the attempt: the utterance goes on, or the call is over."""

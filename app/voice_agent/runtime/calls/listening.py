@@ -18,11 +18,12 @@ import structlog
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.clip import Clip
-from voice_agent.kit.ear import Ear
+from voice_agent.kit.ear import AgentEar, Ear
 from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.engine.frames import FrameQueue
+from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
 
@@ -53,12 +54,17 @@ class Listening:
         """None where turns are not detected or audio is mirrored."""
         self.taps: list[FrameQueue] = []
         """Who else is given the client's frames."""
+        self.hearing = HearingNotices()
+        """Who is told what is being heard."""
         streams = ear.streams and not call.identity.mirror
-        self.stream = StreamedTranscription(call, ear, clock, observer, meter) if streams else None
+        self.stream = StreamedTranscription(call, ear, clock, observer, self._understood, meter) if streams else None
         """None where the ear takes utterances whole."""
         self._call = call
         self._feed = feed
         self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
+        self._by_agent = isinstance(ear, AgentEar)
+        self._is_paused = False
+        """In an utterance, for so long that it may be over."""
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         """By the item of the turn."""
         self.restart()
@@ -109,13 +115,40 @@ class Listening:
         """What has been understood so far of what the caller is saying; "" where the ear takes utterances whole."""
         return self.stream.partial if self.stream is not None else ""
 
-    def transcribe_early(self, pause_ms: int) -> None:
-        """In an utterance, after a pause of this length: start to transcribe it if the turn may be over."""
-        buffer = self._call.input_audio
-        if pause_ms < EARLY_PAUSE_MS:
+    def speech_started(self, item_id: str | None) -> None:
+        """An utterance begins."""
+        self._is_paused = False
+        self.hearing.started(item_id)
+
+    def speech_stopped(self, item_id: str | None) -> None:
+        """It is over; None: no turn came of it."""
+        self._is_paused = False
+        self.hearing.stopped(item_id)
+
+    def note_pause(self, pause_ms: int) -> None:
+        """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on."""
+        if pause_ms >= EARLY_PAUSE_MS:
+            if not self._is_paused:
+                self._is_paused = True
+                self._pause_begins()
+        elif self._is_paused:
+            self._is_paused = False
             self._early.cancel()
-        elif buffer.item_id is not None and not self._early.is_begun and len(buffer.audio) <= MAX_EARLY_BYTES:
-            self._early.begin(buffer.item_id, Clip(bytes(buffer.audio), self._call.session.input_format))
+            self.hearing.resumed()
+
+    def _pause_begins(self) -> None:
+        """Start to transcribe what was said, if that was not done meanwhile; tell of the pause once it is known."""
+        buffer = self._call.input_audio
+        if self.stream is not None:
+            self.hearing.paused(self.stream.partial or None)
+        elif buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
+            self.hearing.paused(None)
+        else:
+            clip = Clip(bytes(buffer.audio), self._call.session.input_format)
+            self._early.begin(buffer.item_id, clip, self.hearing.paused)
+
+    def _understood(self, text: str) -> None:
+        self.hearing.understood(text or None)
 
     def transcribe(self, item_id: str, audio: bytes) -> None:
         """Transcribe a turn that is over, and feed `Transcribed`."""
@@ -164,4 +197,4 @@ class Listening:
             # An item of the same id may have been made since.
             if self._transcribing.get(item_id) is asyncio.current_task():
                 del self._transcribing[item_id]
-        self._feed(Transcribed(item_id, text))
+        self._feed(Transcribed(item_id, text, by_agent=self._by_agent))

@@ -30,6 +30,8 @@ from voice_agent.call.effects import (
     ResetEndpointing,
     SetTimer,
     Skipped,
+    SpeechStarted,
+    SpeechStopped,
     StartResponse,
     StopResponse,
     StopTranscribing,
@@ -61,6 +63,7 @@ from voice_agent.runtime.calls.long_messages import receive_in_slices
 from voice_agent.runtime.durability.call_writer import FENCED, CallWriter
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.engine.agent_run import AgentRun
+from voice_agent.runtime.engine.frames import put_frame
 from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.runtime.recordings import NoRecordings, Recordings
@@ -133,12 +136,14 @@ class LiveCall:
                 if boundaries:
                     event = AppendAudio(event.audio, event.event_id, boundaries)
             for tap in listening.taps:
-                tap.put(event.audio, call.session.input_format)
+                put_frame(tap, event.audio, call.session.input_format)
         self.feed(event)
         if listening.stream is not None:
             listening.stream.advance()
-        elif listening.endpointer is not None and call.input_audio.speaking:
-            listening.transcribe_early(listening.endpointer.pause_ms)
+            if not listening.hearing.queues:
+                return
+        if listening.endpointer is not None and call.input_audio.speaking:
+            listening.note_pause(listening.endpointer.pause_ms)
 
     def feed(self, event: Input) -> None:
         """Let something happen: the rules decide, this object acts. Nothing happens to a call that this pod lost."""
@@ -162,6 +167,10 @@ class LiveCall:
                 self.responder.interrupt(event_number)
             case SetTimer(when_ms):
                 self.responder.set_timer(when_ms)
+            case SpeechStarted(item_id):
+                self.listening.speech_started(item_id)
+            case SpeechStopped(turn_id):
+                self.listening.speech_stopped(turn_id)
             case Transcribe(item_id, audio):
                 self.listening.transcribe(item_id, audio)
             case StopTranscribing(item_id):
@@ -302,5 +311,5 @@ def _work_of(
     meter = CallMeter(call, feed, writer)
     listening = Listening(call, agent.ear or Ear(), feed, clock, observer, meter.without_responses())
     responder = AgentRun(call, agent, feed, writer, clock, observer)
-    listening.taps = responder.taps
+    listening.taps, listening.hearing = responder.taps, responder.hearing
     return listening, responder

@@ -15,6 +15,7 @@ that has taken the call over, from what was saved and what the client sends, it 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.input_buffer import InputAudioBuffer
@@ -80,12 +81,22 @@ class UtteranceFrames:
 class StreamedTurn:
     """What an ear makes of one utterance."""
 
-    def __init__(self, transcriber: Transcriber, frames: UtteranceFrames, item_id: str | None, name: str) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        frames: UtteranceFrames,
+        item_id: str | None,
+        tell: Callable[[StreamedTurn], None],
+        *,
+        name: str,
+    ) -> None:
+        """`tell`: called with this whenever more was understood."""
         self.frames = frames
         self.item_id = item_id
         """Of the turn that it will be; None where that is not known before it is over."""
         self.partial = ""
         """What has been understood so far."""
+        self._tell = tell
         self._task = asyncio.create_task(transcriber.of_frames(frames, self._heed), name=f"{name} ear")
 
     async def text(self) -> str | None:
@@ -99,15 +110,24 @@ class StreamedTurn:
 
     def _heed(self, transcript: Transcript) -> None:
         self.partial = transcript.text or ""
+        self._tell(self)
 
 
 class StreamedTranscription:
     """One call's."""
 
     def __init__(
-        self, call: CallRecord, ear: Ear, clock: Clock, observer: Observer, meter: Meter | None = None
+        self,
+        call: CallRecord,
+        ear: Ear,
+        clock: Clock,
+        observer: Observer,
+        tell: Callable[[str], None],
+        meter: Meter | None = None,
     ) -> None:
+        """`tell` is told what has been understood so far of the utterance under way, whenever that is more."""
         self._call = call
+        self._tell = tell
         self._clock = clock
         self._observer = observer
         self._transcriber = Transcriber(ear, call.call_id, clock, observer, meter)
@@ -166,4 +186,9 @@ class StreamedTranscription:
         return text
 
     def _begun(self, buffer: InputAudioBuffer, audio_format: AudioFormat, item_id: str | None) -> StreamedTurn:
-        return StreamedTurn(self._transcriber, UtteranceFrames(buffer, audio_format), item_id, self._call.call_id)
+        frames = UtteranceFrames(buffer, audio_format)
+        return StreamedTurn(self._transcriber, frames, item_id, self._understood, name=self._call.call_id)
+
+    def _understood(self, turn: StreamedTurn) -> None:
+        if turn is self._under_way:
+            self._tell(turn.partial)

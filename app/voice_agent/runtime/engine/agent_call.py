@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
+from voice_agent.call.agent_acts import own_event_problem
 from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct
-from voice_agent.call.inputs import AgentEventSent, HangUpAsked, OnceBegun, OnceDone, TimerSet, ToolAsked, TransferAsked
+from voice_agent.call.inputs import (
+    AgentEventSent,
+    HangUpAsked,
+    OnceBegun,
+    OnceDone,
+    TimerSet,
+    ToolAsked,
+    TranscriptGiven,
+    TransferAsked,
+)
+from voice_agent.call.items import is_spoken_by_user
 from voice_agent.kit.call import Caller, IdempotencyKey, Item, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
+from voice_agent.kit.hearing import Hearing
 from voice_agent.runtime.engine.agent_state import AgentState
 from voice_agent.runtime.engine.agent_steps import Watched
-from voice_agent.runtime.engine.frames import CallFrames, end_all
+from voice_agent.runtime.engine.frames import frame_queue
 from voice_agent.runtime.engine.handling import Handling, checked_text
+from voice_agent.runtime.engine.live_queue import LiveReader
 from voice_agent.runtime.engine.notices import items_at, session_of
 from voice_agent.runtime.engine.speaking import SpeechRun
 from voice_agent.runtime.engine.work import AgentWork
@@ -26,12 +39,17 @@ MAX_RESULT_BYTES = 64 * 1024
 
 MAX_ARGUMENTS_CHARS = 256 * 1024
 """Of a function call, which is kept in the conversation and shown to the client."""
+MAX_TRANSCRIPT_CHARS = 64 * 1024
+"""Of what an agent understood of one item: more than is said in the longest turn."""
 MAX_NAME_CHARS = 200
 """Of a timer or a function: less than of a key, for a key is made of it."""
 MAX_TARGET_CHARS = 1024
 """Of what is called next."""
 LATEST_MS = 2**53
 """Of a timer, in milliseconds: what every reader of JSON takes for the same number."""
+
+
+Live = TypeVar("Live")
 
 
 class AgentCall:
@@ -83,10 +101,31 @@ class AgentCall:
 
     def frames(self) -> AsyncIterator[Clip]:
         """See `kit.Call`."""
-        frames = CallFrames(self._work.taps)
+        return self._live(LiveReader(self._work.taps, frame_queue()))
+
+    def hearing(self) -> AsyncIterator[Hearing]:
+        """See `kit.Call`."""
+        return self._live(self._work.hearing.reader())
+
+    async def transcribed(self, item_id: str, text: str | None) -> None:
+        """See `kit.Call`."""
+        if text is not None:
+            checked_text(text, "What was understood", MAX_TRANSCRIPT_CHARS)
+        work = self._work
+        work.check(self)
+        entry = work.call.conversation.get(item_id)
+        if entry is None:
+            return
+        if not is_spoken_by_user(entry.item):
+            raise ValueError(f"{item_id!r:.80} is no audio of the caller's.")
+        work.feed(TranscriptGiven(item_id, text))
+        with work.waiting():
+            await work.wait_durable()
+
+    def _live(self, reader: LiveReader[Live]) -> LiveReader[Live]:
         if self._work.end.outcome is not None:
-            end_all(self._work.taps)
-        return frames
+            self._work.end_readers()
+        return reader
 
     def speak(self, key: str = "reply", *, interruptible: bool = True) -> SpeechRun:
         """See `kit.Call`."""
@@ -130,8 +169,8 @@ class AgentCall:
     async def send(self, event: Mapping[str, Any]) -> None:
         """See `kit.Call`. Raises `ValueError` for another ``type``, and `TypeError` for what does not survive JSON."""
         body = orjson.loads(orjson.dumps(dict(event)))
-        if not str(body.get("type", "")).startswith("agent."):
-            raise ValueError(f"The type of an agent's own event begins with 'agent.', not {body.get('type')!r:.80}.")
+        if (wrong := own_event_problem(body)) is not None:
+            raise ValueError(wrong)
         handling = self._handling()
         key, act = handling.begin(handling.own_key("send"), ActKind.SEND)
         if act is None:

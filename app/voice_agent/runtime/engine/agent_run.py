@@ -28,6 +28,7 @@ from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
 from voice_agent.runtime.engine.apology import apology
 from voice_agent.runtime.engine.frames import FrameQueue
+from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
 from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.engine.work import AgentWork
@@ -67,6 +68,11 @@ class AgentRun:
     def taps(self) -> list[FrameQueue]:
         """Who reads the client's frames."""
         return self.work.taps
+
+    @property
+    def hearing(self) -> HearingNotices:
+        """Whom to tell what is being heard."""
+        return self.work.hearing
 
     def deliver(self) -> None:
         """An event waits: have the agent handle it. Of `loopback` there are none."""

@@ -194,6 +194,10 @@ class SpeechRun:
             await self._voice(new, self._seeds)
             await pacing.pacer.finish()
 
+    def prepare(self, sentence: str) -> None:
+        """See `kit.Speech`."""
+        sentence.encode()
+
     async def audio(
         self,
         pcm: bytes,

@@ -20,9 +20,11 @@ from voice_agent.kit.events import Ended, Event
 from voice_agent.kit.voice import Voice
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_steps import StepWatch
-from voice_agent.runtime.engine.frames import FrameQueue, end_all
+from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.engine.handling import Handling
+from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.engine.idle import IdleTime
+from voice_agent.runtime.engine.live_queue import end_all
 from voice_agent.runtime.engine.notices import notice_of
 from voice_agent.runtime.engine.pacing import Pacing
 from voice_agent.runtime.engine.stages import StageTimes
@@ -85,6 +87,7 @@ class AgentWork:
         """What the run under way was given. Of one that is over nothing is taken any more."""
         self.taps: list[FrameQueue] = []
         """Who reads the caller's frames."""
+        self.hearing = HearingNotices()
         self.end = CallEnd()
         self.idle = IdleTime(clock)
         self.watch = StepWatch(agent.name, call.call_id, clock, observer)
@@ -156,7 +159,7 @@ class AgentWork:
         if self.handling is not None:
             self.handling.drop_rest()
         self.view = self.handling = self._pacing = None
-        end_all(self.taps)
+        self.end_readers()
 
     def handling_of(self, view: object) -> Handling:
         """The event in the hands of a run. Raises `NoEvent`; `CancelledError` for a run that is over."""
@@ -174,8 +177,13 @@ class AgentWork:
         if view is not self.view:
             raise asyncio.CancelledError
 
-    def _end(self, outcome: str) -> Ended | None:
+    def end_readers(self) -> None:
+        """Nothing more comes to who reads what the caller says."""
         end_all(self.taps)
+        self.hearing.end()
+
+    def _end(self, outcome: str) -> Ended | None:
+        self.end_readers()
         if self.end.is_told:
             self.end.was_refused = True
             return None
