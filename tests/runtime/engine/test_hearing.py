@@ -1,6 +1,11 @@
-"""What is told of an utterance, in which order, and what waits for a reader that is slow."""
+"""What is told of an utterance, in which order, and what waits for a reader that is slow.
+
+Tests of `kit.hearing`, `hearing` and `live_input`.
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,8 +107,7 @@ async def test_whatever_comes_in_whatever_order_only_what_may_follow_is_told(cal
     for kind, _, _ in told:
         assert kind in FOLLOWS[last]
         last = kind
-    for before, after in zip(told, told[1:], strict=False):
-        assert before != after
+    assert all(before != after for before, after in pairwise(told))
 
 
 async def test_partial_results_that_nobody_reads_are_one() -> None:

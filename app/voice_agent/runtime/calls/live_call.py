@@ -252,7 +252,7 @@ class LiveCall:
             self.responder.time_first_audio(events)
 
     def _unsent_bytes(self) -> int:
-        return self.connection.unsent_bytes if self.connection is not None else 0
+        return (self.connection.unsent_bytes if self.connection is not None else 0) + self.responder.prepared_bytes
 
     def warn_of_drain(self, time_left_ms: int) -> None:
         """Tell a client that asked for it that its connection will be closed."""
@@ -311,5 +311,5 @@ def _work_of(
     meter = CallMeter(call, feed, writer)
     listening = Listening(call, agent.ear or Ear(), feed, clock, observer, meter.without_responses())
     responder = AgentRun(call, agent, feed, writer, clock, observer)
-    listening.taps, listening.hearing = responder.taps, responder.hearing
+    listening.taps, listening.hearing = responder.live.taps, responder.live.hearing
     return listening, responder

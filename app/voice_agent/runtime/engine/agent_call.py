@@ -101,11 +101,11 @@ class AgentCall:
 
     def frames(self) -> AsyncIterator[Clip]:
         """See `kit.Call`."""
-        return self._live(LiveReader(self._work.taps, frame_queue()))
+        return self._live(LiveReader(self._work.live.taps, frame_queue()))
 
     def hearing(self) -> AsyncIterator[Hearing]:
         """See `kit.Call`."""
-        return self._live(self._work.hearing.reader())
+        return self._live(self._work.live.hearing.reader())
 
     async def transcribed(self, item_id: str, text: str | None) -> None:
         """See `kit.Call`."""
@@ -124,7 +124,7 @@ class AgentCall:
 
     def _live(self, reader: LiveReader[Live]) -> LiveReader[Live]:
         if self._work.end.outcome is not None:
-            self._work.end_readers()
+            self._work.live.end()
         return reader
 
     def speak(self, key: str = "reply", *, interruptible: bool = True) -> SpeechRun:

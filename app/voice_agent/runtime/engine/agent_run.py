@@ -27,9 +27,8 @@ from voice_agent.kit.voice import VoiceFailed
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
 from voice_agent.runtime.engine.apology import apology
-from voice_agent.runtime.engine.frames import FrameQueue
-from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
+from voice_agent.runtime.engine.live_input import LiveInput
 from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.engine.work import AgentWork
 from voice_agent.runtime.ports import Clock, Observer
@@ -65,14 +64,15 @@ class AgentRun:
         self._timer: asyncio.Task[None] | None = None
 
     @property
-    def taps(self) -> list[FrameQueue]:
-        """Who reads the client's frames."""
-        return self.work.taps
+    def live(self) -> LiveInput:
+        """What is told of the caller as it happens."""
+        return self.work.live
 
     @property
-    def hearing(self) -> HearingNotices:
-        """Whom to tell what is being heard."""
-        return self.work.hearing
+    def prepared_bytes(self) -> int:
+        """Of audio that was made and waits to be said."""
+        handling = self.work.handling
+        return handling.prepared.held_bytes if handling is not None and handling.prepared is not None else 0
 
     def deliver(self) -> None:
         """An event waits: have the agent handle it. Of `loopback` there are none."""
@@ -88,6 +88,7 @@ class AgentRun:
         """
         handling = self.work.handling
         if handling is not None and handling.number == number and self._task is not None:
+            handling.drop_prepared()
             self._interruption.raise_in(self._task)
         elif not self.work.ledger.acts:
             self.work.feed(EventDone(number))
@@ -123,6 +124,7 @@ class AgentRun:
         if self._task is None:
             return
         if self.work.handling is not None and asyncio.current_task() is not self._task:
+            self.work.handling.drop_prepared()
             self._interruption.raise_in(self._task)
         self.work.wake()
         asyncio.get_running_loop().call_later(ENDS_WITHIN_S, self._task.cancel)

@@ -13,6 +13,7 @@ from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct, AgentEve
 from voice_agent.kit.call import KeyReused
 from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.runtime.engine.agent_state import AgentState
+from voice_agent.runtime.engine.prepared_speech import PreparedSpeech
 
 MAX_KEY_CHARS = 256
 """Of a key: stops one that is made of what a caller said from filling the record."""
@@ -37,6 +38,8 @@ class Handling:
         self.state = AgentState(orjson.loads(orjson.dumps(state)))
         self.speech: object | None = None
         """What is being said."""
+        self.prepared: PreparedSpeech | None = None
+        """What is to be said next, if the agent has told; None: it never has."""
         self._rest: asyncio.Task[None] | None = None
         """Says what was left of a sentence when the pod before was gone."""
         self._ledger = ledger
@@ -67,8 +70,14 @@ class Handling:
             rest, self._rest = self._rest, None
             await rest
 
-    def drop_rest(self) -> None:
-        """It is not wanted any more."""
+    def drop_prepared(self) -> None:
+        """What was prepared is not said."""
+        if self.prepared is not None:
+            self.prepared.drop()
+
+    def drop_unsaid(self) -> None:
+        """Nothing that waits to be said is wanted any more."""
+        self.drop_prepared()
         if self._rest is not None:
             self._rest.cancel()
             self._rest.add_done_callback(_without_error)

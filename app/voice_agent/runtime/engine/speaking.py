@@ -13,7 +13,6 @@ Which audio of a piece is new, says `sent_audio`; which text, `said_again`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -23,14 +22,12 @@ from voice_agent.call.inputs import ResponseDiverged, ResponseText, SpeechBegun,
 from voice_agent.call.response import Response
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
-from voice_agent.kit.voice import Utterance
-from voice_agent.runtime.engine.agent_steps import StepWatch
 from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.own_audio import OwnAudio
 from voice_agent.runtime.engine.said_again import SaidAgain
 from voice_agent.runtime.engine.sent_audio import said_chars
+from voice_agent.runtime.engine.speech_voice import SpeechVoice
 from voice_agent.runtime.engine.spoken_piece import checked_words
-from voice_agent.runtime.engine.voicing import voiced
 from voice_agent.runtime.engine.work import AgentWork
 
 ROUNDING_MS = 20
@@ -48,14 +45,13 @@ class SpeechRun:
         self._continues = False
         self._handling: Handling
         self._act: AgentAct
+        self._voice: SpeechVoice
         self._durable: list[Spoken] = []
         """What another pod has said of it."""
         self._own = OwnAudio()
         self._again = SaidAgain("")
         self._was_cut = False
         """It was interrupted on another pod, and the handler has not come to where."""
-        self._seeds = 0
-        """Pieces that were said by the voice, on any pod."""
 
     # --- entering and leaving ---------------------------------------------------
 
@@ -65,6 +61,7 @@ class SpeechRun:
         if handling.speech is not None:
             raise RuntimeError(f"{self._key!r} was begun within another speech; one is said at a time.")
         self._key, known = handling.begin(self._key, ActKind.SPEAK)
+        self._voice = SpeechVoice(work, handling, self._key)
         work.feed(SpeechBegun(handling.number, self._key, self._interruptible))
         self._act = handling.act(self._key)
         if known is not None and known.status is ActStatus.INTERRUPTED:
@@ -79,7 +76,7 @@ class SpeechRun:
                 await work.wait_for_capacity()
         except BaseException:
             handling.speech = None
-            handling.drop_rest()
+            handling.drop_unsaid()
             raise
         return self
 
@@ -88,8 +85,9 @@ class SpeechRun:
     ) -> None:
         work = self._work
         self._handling.speech = None
+        self._handling.drop_prepared()
         if error is not None:
-            self._handling.drop_rest()
+            self._handling.drop_unsaid()
         if self._was_cut and error is None:
             raise SpeechInterrupted
         if self._act.status is not ActStatus.BEGUN or not work.is_current(self._view):
@@ -119,7 +117,7 @@ class SpeechRun:
         self._again = SaidAgain("".join(piece.text for piece in pieces if piece.is_voiced))
         own = [piece.text for piece in pieces if not piece.is_voiced]
         self._own = OwnAudio(own, ends_speech=bool(pieces) and not pieces[-1].is_voiced)
-        self._seeds = sum(piece.is_voiced for piece in pieces)
+        self._voice.begun = sum(piece.is_voiced for piece in pieces)
         is_open = response.open_item.item_id is not None
         if pieces and pieces[-1].is_voiced and is_open and settings_of(self._work.call).wants_audio:
             self._handling.say_rest(self._say_rest(response, pieces[-1].text, pieces[-1].audio_bytes))
@@ -130,11 +128,11 @@ class SpeechRun:
         said_to = said_chars(response, pacing.target)
         if not sent_bytes or voice.deterministic:
             await pacing.begin_again(text, sent_bytes, response)
-            await self._voice(text, self._seeds)
+            await self._voice.say(text, response)
         elif text[said_to:].strip():
             self._work.feed(ResponseDiverged(response.response_id, response.said.piece.text_from + said_to))
             await pacing.begin_again(text[said_to:], 0, response)
-            await self._voice(text[said_to:], self._seeds)
+            await self._voice.say(text[said_to:], response)
         await pacing.pacer.finish()
 
     # --- what the author has of it ----------------------------------------------
@@ -182,21 +180,28 @@ class SpeechRun:
             return
         response, self._own.is_open = self._response, False
         self._work.stages.worded()
-        self._seeds += 1
+        self._voice.begun += 1
         with self._work.waiting():
             if not settings_of(self._work.call).wants_audio:
+                self._handling.drop_prepared()
                 self._work.feed(ResponseText(response.response_id, new, voiced=True))
                 await self._work.wait_for_capacity()
                 return
             pacing = self._work.pacing(response)
             await pacing.begin(new)
             self._work.feed(ResponseText(response.response_id, new, voiced=True))
-            await self._voice(new, self._seeds)
+            await self._voice.say(new, response)
             await pacing.pacer.finish()
 
     def prepare(self, sentence: str) -> None:
         """See `kit.Speech`."""
         sentence.encode()
+        work, handling = self._work, self._handling
+        is_said = work.handling is handling and handling.speech is self and self._act.status is ActStatus.BEGUN
+        # What another pod has said is passed over: which of it is new is not known before `text`.
+        is_new = self._continues or (self._again.is_complete and not self._was_cut)
+        if sentence and is_said and is_new and work.call.response is not None and settings_of(work.call).wants_audio:
+            self._voice.prepare(sentence)
 
     async def audio(
         self,
@@ -215,6 +220,7 @@ class SpeechRun:
         if not self._is_wanted():
             self._pass_cut(text)
             return
+        self._handling.drop_prepared()
         self._work.stages.worded()
         self._work.stages.voiced()
         with self._work.waiting():
@@ -235,6 +241,7 @@ class SpeechRun:
         if not self._is_wanted():
             self._pass_cut("")
         work, response = self._work, self._work.call.response
+        self._handling.drop_prepared()
         with work.waiting():
             await self._handling.rest_is_said()
             said = "".join(piece.text for piece in self.said)
@@ -328,15 +335,3 @@ class SpeechRun:
             await pacing.pass_over(text)
             return
         await pacing.begin_again(text, response.said.audio_bytes - response.said.piece.audio_from, response)
-
-    async def _voice(self, text: str, number: int) -> None:
-        """Have the call's voice say it."""
-        work, fields = self._work, self._work.call.session.fields
-        seed = f"{work.call.call_id}:{self._handling.stored.key_id}:{self._key}:{number}"
-        utterance = Utterance(text, settings_of(work.call).voice, fields["audio"]["output"]["speed"], seed)
-        pacer = work.pacing(self._response).pacer
-        watch = StepWatch(work.voice.name, work.call.call_id, work.clock, work.observer, kind="voice")
-        async with aclosing(voiced(work.voice, utterance, watch)) as pieces:
-            async for piece in pieces:
-                work.stages.voiced()
-                await pacer.write(piece.audio, piece.format, piece.words, is_partial=True)

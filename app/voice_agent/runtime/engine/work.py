@@ -20,11 +20,9 @@ from voice_agent.kit.events import Ended, Event
 from voice_agent.kit.voice import Voice
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_steps import StepWatch
-from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.engine.handling import Handling
-from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.engine.idle import IdleTime
-from voice_agent.runtime.engine.live_queue import end_all
+from voice_agent.runtime.engine.live_input import LiveInput
 from voice_agent.runtime.engine.notices import notice_of
 from voice_agent.runtime.engine.pacing import Pacing
 from voice_agent.runtime.engine.stages import StageTimes
@@ -85,9 +83,7 @@ class AgentWork:
         """The event in the agent's hands; None while it waits for one."""
         self.view: object | None = None
         """What the run under way was given. Of one that is over nothing is taken any more."""
-        self.taps: list[FrameQueue] = []
-        """Who reads the caller's frames."""
-        self.hearing = HearingNotices()
+        self.live = LiveInput()
         self.end = CallEnd()
         self.idle = IdleTime(clock)
         self.watch = StepWatch(agent.name, call.call_id, clock, observer)
@@ -148,7 +144,7 @@ class AgentWork:
         if handling is None:
             return
         state = handling.changed_state()
-        handling.drop_rest()  # Of a speech that its author has never left.
+        handling.drop_unsaid()  # Of a speech that its author has never left.
         self.handling = None
         if diverged := handling.diverged():
             self.tell_divergence("acts", diverged)
@@ -157,9 +153,9 @@ class AgentWork:
     def reset(self) -> None:
         """The run under way is over; what it did not acknowledge comes again."""
         if self.handling is not None:
-            self.handling.drop_rest()
+            self.handling.drop_unsaid()
         self.view = self.handling = self._pacing = None
-        self.end_readers()
+        self.live.end()
 
     def handling_of(self, view: object) -> Handling:
         """The event in the hands of a run. Raises `NoEvent`; `CancelledError` for a run that is over."""
@@ -177,13 +173,8 @@ class AgentWork:
         if view is not self.view:
             raise asyncio.CancelledError
 
-    def end_readers(self) -> None:
-        """Nothing more comes to who reads what the caller says."""
-        end_all(self.taps)
-        self.hearing.end()
-
     def _end(self, outcome: str) -> Ended | None:
-        self.end_readers()
+        self.live.end()
         if self.end.is_told:
             self.end.was_refused = True
             return None

@@ -1,0 +1,64 @@
+"""The call's voice, as one speech has it say its sentences: each has a seed of its own, the same on every pod."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from voice_agent.call.response import Response
+from voice_agent.call.response_items import settings_of
+from voice_agent.kit.voice import Utterance
+from voice_agent.runtime.engine.agent_steps import StepWatch
+from voice_agent.runtime.engine.handling import Handling
+from voice_agent.runtime.engine.prepared_speech import PreparedSpeech
+from voice_agent.runtime.engine.voicing import voiced
+from voice_agent.runtime.engine.work import AgentWork
+
+
+class SpeechVoice:
+    """One speech's. Raises `NoVoice` where a sentence is to be said and there is none."""
+
+    def __init__(self, work: AgentWork, handling: Handling, key: str) -> None:
+        self.begun = 0
+        """Pieces that the voice has begun to say, on any pod."""
+        self._work = work
+        self._handling = handling
+        self._key = key
+        self._is_silent = False
+        """A piece is begun, and there is no audio of it yet."""
+
+    def prepare(self, sentence: str) -> None:
+        """Have the voice make it ahead, if there is one: it is the piece behind those that are prepared already."""
+        handling, voice = self._handling, self._work.agent.voice
+        if voice is None:
+            return
+        if handling.prepared is None:
+            handling.prepared = PreparedSpeech(voice, self._watch(), is_silent=self._is_silent)
+        handling.prepared.add(self._utterance(sentence, self.begun + 1 + len(handling.prepared)))
+
+    async def say(self, text: str, response: Response) -> None:
+        """Say the piece that was begun last."""
+        work, prepared = self._work, self._handling.prepared
+        utterance, pacer = self._utterance(text, self.begun), work.pacing(response).pacer
+        made = prepared.take(utterance) if prepared is not None else None
+        self._is_silent = True
+        found = voiced(work.voice, utterance, self._watch()) if made is None else made.pieces()
+        async with aclosing(found) as pieces:
+            async for piece in pieces:
+                if self._is_silent:
+                    self._first_audio()
+                await pacer.write(piece.audio, piece.format, piece.words, is_partial=True)
+
+    def _first_audio(self) -> None:
+        self._is_silent = False
+        self._work.stages.voiced()
+        if self._handling.prepared is not None:
+            self._handling.prepared.has_audio()
+
+    def _utterance(self, text: str, number: int) -> Utterance:
+        call = self._work.call
+        seed = f"{call.call_id}:{self._handling.stored.key_id}:{self._key}:{number}"
+        return Utterance(text, settings_of(call).voice, call.session.fields["audio"]["output"]["speed"], seed)
+
+    def _watch(self) -> StepWatch:
+        work = self._work
+        return StepWatch(work.voice.name, work.call.call_id, work.clock, work.observer, kind="voice")
