@@ -33,6 +33,7 @@ from tests.call.engine import (
 from voice_agent.call import inputs, machine
 from voice_agent.call.agent_events import MAX_WAITING, request_of
 from voice_agent.call.agent_ledger import AgentEvent, EventKind
+from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import begin
 from voice_agent.call.effects import CountLimit, DeliverEvents, InterruptAgent, SetTimer, StartResponse, StopResponse
 from voice_agent.call.writes import take_write
@@ -144,7 +145,7 @@ def test_an_event_in_which_the_agent_broke_is_acknowledged_and_its_response_fail
     call = engine_call()
     feed(call, inputs.CreateResponse({}))
     speak(call, "reply", "Well")
-    feed(call, inputs.EventFailed(first(call).number, "it broke", inputs.Apology("Sorry.", b"")))
+    feed(call, inputs.EventFailed(first(call).number, "it broke", Apology("Sorry.", b"")))
     assert (kinds(call), call.response) == ([], None)
     over = emitted(call)[-1]["response"]
     assert over["status"] == "failed"
@@ -155,7 +156,7 @@ def test_an_event_without_a_response_fails_silently() -> None:
     """There is nothing that the caller waits for."""
     call = engine_call(started=False)
     before = types(call)
-    feed(call, inputs.EventFailed(first(call).number, "it broke", inputs.Apology("Sorry.", b"")))
+    feed(call, inputs.EventFailed(first(call).number, "it broke", Apology("Sorry.", b"")))
     assert (kinds(call), types(call)) == ([], before)
 
 

@@ -18,6 +18,7 @@ from tests.call.calls import FRAME, attach, feed
 from tests.call.engine import MADE, ledger_of
 from voice_agent.call import inputs, machine
 from voice_agent.call.agent_ledger import ActStatus, AgentAct, AgentEvent, EventKind, LaterResponse
+from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import CallClaimed, begin
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.restoring import restore
@@ -114,7 +115,7 @@ class Schedule:
             "send": [inputs.AgentEventSent(number, f"send {key}", {"type": "agent.x", "label": f"{label}/{key}"})],
             "timer": [inputs.TimerSet(number, f"set {key}", key, self.now_ms + 40)],
             "done": [inputs.EventDone(number, state)],
-            "broken": [inputs.EventFailed(number, "broke", inputs.Apology("Sorry.", FRAME))],
+            "broken": [inputs.EventFailed(number, "broke", Apology("Sorry.", FRAME))],
             "finish": [inputs.ResponseFinished(reply)] if self.is_older else [],
         }
         return choices[step]

@@ -25,6 +25,7 @@ from tests.call.calls import (
 from tests.call.engine import engine_call
 from tests.call.records import recorded
 from voice_agent.call import inputs
+from voice_agent.call.apology import Apology
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import is_known
 from voice_agent.call.input_buffer import InputAudioBuffer
@@ -81,7 +82,7 @@ def act(call: CallRecord, step: str, number: int) -> None:
         "timer": [inputs.TimerSet(handled, f"timer_{number}", f"t{number % 3}", number * 10 + 50)],
         "due": [inputs.TimersDue()],
         "done": [inputs.EventDone(handled, {"state": number})],
-        "broken": [inputs.EventFailed(handled, "broke", inputs.Apology("Sorry.", FRAME))],
+        "broken": [inputs.EventFailed(handled, "broke", Apology("Sorry.", FRAME))],
         "dtmf": [inputs.DtmfPressed("1")],
         "outside": [inputs.CreateResponse({"conversation": "none"})],
         "output": [inputs.CreateItem({"type": "function_call_output", "call_id": "fc_1", "output": "4"})],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.call.calls import CALL_ID, new_call, stored
 from voice_agent.call import inputs, machine
+from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import Beginning, CallClaimed, CallMade
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.inputs import Input
@@ -53,7 +54,7 @@ ONE_OF_EACH: list[Input] = [
     inputs.SideEffectDone("resp_1", 0, [1, None]),
     inputs.ResponseDiverged("resp_1", 3),
     inputs.ResponseFinished("resp_1", hang_up=True),
-    inputs.ResponseFailed("resp_1", "broke", inputs.Apology("sorry", b"\x02\x00")),
+    inputs.ResponseFailed("resp_1", "broke", Apology("sorry", b"\x02\x00")),
     inputs.ConnectionMade(4, resumable=True),
     inputs.ConnectionLost(hung_up=False, planned=True),
     inputs.HandoffPlanned(),
@@ -64,7 +65,7 @@ ONE_OF_EACH: list[Input] = [
     inputs.TimersDue(),
     inputs.DtmfPressed("#"),
     inputs.EventDone(3, {"n": [1]}),
-    inputs.EventFailed(3, "broke", inputs.Apology("sorry", b"\x05\x00")),
+    inputs.EventFailed(3, "broke", Apology("sorry", b"\x05\x00")),
     inputs.SpeechBegun(3, "reply", interruptible=False),
     inputs.SpeechEnded(3, "reply"),
     inputs.ToolAsked(3, "look", "look_up", "{}"),

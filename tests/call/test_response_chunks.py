@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.call.calls import FRAME, feed, item_id, new_call, response_id, types
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
+from voice_agent.call.apology import Apology
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import OpenItem, Response, ResponseRequest
@@ -232,7 +233,7 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
             ],
             5000,
         ),
-        ([inputs.ResponseFailed(first, "broken", inputs.Apology("Sorry.", FRAME))], 5000),
+        ([inputs.ResponseFailed(first, "broken", Apology("Sorry.", FRAME))], 5000),
         (
             [
                 inputs.CreateResponse({}),

@@ -1,4 +1,4 @@
-"""What the agent makes of a response: text, audio, tools, failure and apology."""
+"""What the agent makes of a response: text, audio, tools, failure and `apology`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.call.calls import (
 )
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Piece
+from voice_agent.call.apology import Apology
 from voice_agent.call.audio import PCM
 from voice_agent.call.effects import CloseConnection, CountLimit, StartResponse, StopResponse
 from voice_agent.call.response_output import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
@@ -225,7 +226,7 @@ def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}), HELLO)
     audio = bytes(range(240)) * 50
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
+    feed(call, inputs.ResponseFailed(response_id(1), "broken", Apology("Sorry.", audio)))
     chunks = [entry.audio for entry in call.outbox.unsaved if entry.audio]
     assert b"".join(chunks) == audio
     assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
@@ -242,5 +243,5 @@ def test_an_apology_for_what_was_deleted_comes_last() -> None:
     """There is nothing left behind which it could stand."""
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
+    feed(call, inputs.ResponseFailed(response_id(1), "broken", Apology("Sorry.", FRAME)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant"]

@@ -10,15 +10,13 @@ from voice_agent.call import inputs
 from voice_agent.call.effects import DeliverEvents, StopTranscribing
 from voice_agent.call.record import CallRecord
 
-ASKS = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
-"""A session whose client wants transcripts."""
 COMPLETED = "conversation.item.input_audio_transcription.completed"
 FAILED = "conversation.item.input_audio_transcription.failed"
 
 
 def spoken_call() -> CallRecord:
-    """The caller has said something, and an ear is at work."""
-    call = engine_call(**ASKS)
+    """The caller has said something, an ear is at work, and the client wants transcripts."""
+    call = engine_call(audio={"input": {"transcription": {"model": "whisper-1"}}})
     spoken_turn(call)
     return call
 
@@ -47,7 +45,7 @@ def test_what_an_agent_understood_is_told_as_of_an_ear() -> None:
 def test_the_first_who_understood_it_stands(*, ear_first: bool) -> None:
     """The other one changes nothing, and the client is told once."""
     call = spoken_call()
-    both = [inputs.Transcribed(item_id(1), "ear"), inputs.TranscriptGiven(item_id(1), "agent")]
+    both: list[inputs.Input] = [inputs.Transcribed(item_id(1), "ear"), inputs.TranscriptGiven(item_id(1), "agent")]
     feed(call, *(both if ear_first else both[::-1]))
     assert transcript(call) == ("ear" if ear_first else "agent")
     assert types(call).count(COMPLETED) == 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.alignment import Alignment
+from voice_agent.call.apology import Apology
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.schema import SCHEMA
 from voice_agent.errors import ProtocolError
@@ -272,14 +273,6 @@ class ResponseDiverged:
 
     response_id: str
     said_to: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Apology:
-    """What the caller is told for an agent that failed: words, and their audio in the reply's output format."""
-
-    words: str
-    audio: bytes
 
 
 @dataclass(frozen=True, slots=True)

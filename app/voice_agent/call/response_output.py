@@ -10,11 +10,11 @@ from __future__ import annotations
 from zlib import crc32
 
 from voice_agent.call import events
+from voice_agent.call.apology import Apology
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.dialogue import Playback
 from voice_agent.call.effects import CloseConnection, CountLimit, Effect
 from voice_agent.call.inputs import (
-    Apology,
     ResponseAudio,
     ResponseDiverged,
     ResponseFailed,

@@ -6,8 +6,8 @@ import wave
 from functools import cache
 from importlib.resources import files
 
+from voice_agent.call.apology import Apology
 from voice_agent.call.audio import PCM, AudioFormat, Converter
-from voice_agent.call.inputs import Apology
 
 WORDS = "Sorry, something went wrong here. Please say that again."
 FILE = "apology.wav"
