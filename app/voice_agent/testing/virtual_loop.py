@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -149,12 +150,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def run(self, until: Callable[[], bool], *, deadline_s: float) -> bool:
         """Let everybody take turns; whether `until` came true before the deadline and before nothing was left."""
         events._set_running_loop(self)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=_left_alone)
         try:
             while not until():
                 if not self._turn() and not self._advance(deadline_s):
                     return False
             return True
         finally:
+            sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(None)
 
     def _turn(self) -> bool:
@@ -192,17 +196,29 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.alive = False
             process.queue.clear()
         self._timers.clear()
-        for task in tasks:
-            if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(BaseException):
-                    task.get_coro().close()
-            elif not task.cancelled():
-                task.exception()
-        for work in self._observed:
-            with contextlib.suppress(BaseException):
-                work.close()
+        hook, sys.unraisablehook = sys.unraisablehook, _left_alone  # What waits in a `finally` is dropped there.
+        try:
+            for task in tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _close(task.get_coro())
+                elif not task.cancelled():
+                    task.exception()
+            for work in self._observed:
+                _close(work)
+            self._observed.clear()
+        finally:
+            sys.unraisablehook = hook
         self.close()
+
+
+def _close(work: Any) -> None:
+    with contextlib.suppress(BaseException):
+        work.close()
+
+
+def _left_alone(what: Any) -> None:
+    """Of a dead process not even a `finally` runs: a generator that is read no more, an error while it is dropped."""
 
 
 def _run_into(result: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:

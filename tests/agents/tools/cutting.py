@@ -41,6 +41,8 @@ class Fault:
     """So many bytes of the request arrive."""
     answer_at: int | None = None
     """So many bytes of the answer do."""
+    is_refused: bool = False
+    """There is no connection: the webhook is dead."""
 
 
 @dataclass
@@ -60,7 +62,10 @@ class CuttingNetwork(httpcore.AsyncNetworkBackend):
         if self.refuses:
             self.refuses -= 1
             raise httpcore.ConnectError("refused")
-        return _Connection(self, self.faults.pop(0) if self.faults else Fault())
+        fault = self.faults.pop(0) if self.faults else Fault()
+        if fault.is_refused:
+            raise httpcore.ConnectError("refused")
+        return _Connection(self, fault)
 
     async def sleep(self, seconds: float) -> None: ...
 

@@ -155,11 +155,12 @@ class WebhookTool(Tool):
         except (NotSent, AnswerCut, ValueError) as error:
             self._tell("webhook cannot be verified", reason=str(error))
             return Verified.UNKNOWN, None
-        status = str(told.get("status")) if isinstance(told, dict) else ""
+        known = told if isinstance(told, dict) else {}
+        status = str(known.get("status"))
         if status not in set(Verified):
             self._tell("webhook cannot be verified", status=answer.status)
             return Verified.UNKNOWN, None
-        return Verified(status), told.get("result")
+        return Verified(status), known.get("result")
 
     def _request(self, method: str, url: str | httpx.URL, key: str, body: bytes) -> httpx.Request:
         """Made by itself, not by the client: so it has none of the client's cookies."""
