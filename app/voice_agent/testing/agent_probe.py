@@ -10,13 +10,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from voice_agent.kit.events import CallEvent, Started, Timer
 from voice_agent.kit.speech import SpeechInterrupted
-from voice_agent.testing.virtual_loop import PROCESS, Process
+from voice_agent.testing.virtual_loop import PROCESS, Process, drop
 
 Result = TypeVar("Result")
 
@@ -110,8 +109,7 @@ class Probed(Generic[Result]):
             return (yield from self._take(steps))
         except GeneratorExit:
             # The simulation is over: what the work does about that is of no interest.
-            with suppress(BaseException):
-                steps.close()
+            drop(steps)
             raise
 
     def _take(self, steps: Generator[Any, Any, Result]) -> Generator[Any, Any, Result]:

@@ -201,20 +201,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
             for task in tasks:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    _close(task.get_coro())
+                    drop(task.get_coro())
                 elif not task.cancelled():
                     task.exception()
             for work in self._observed:
-                _close(work)
+                drop(work)
             self._observed.clear()
         finally:
             sys.unraisablehook = hook
         self.close()
 
 
-def _close(work: Any) -> None:
-    with contextlib.suppress(BaseException):
-        work.close()
+MOST_WAITS = 32
+"""In the `finally` blocks of a coroutine: each is left with an error of its own."""
+
+
+def drop(work: Any) -> None:
+    """Close a coroutine, whatever it does about that: also one that waits again while it tidies up."""
+    for _ in range(MOST_WAITS):
+        with contextlib.suppress(BaseException):
+            work.close()
+            return
 
 
 def _left_alone(what: Any) -> None:

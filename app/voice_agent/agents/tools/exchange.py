@@ -35,7 +35,7 @@ class AnswerTooLong(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebhookAnswer:
     """A whole one."""
 
     status: int
@@ -57,7 +57,7 @@ class Answer:
             return self.body.decode()
 
 
-async def exchange(http: httpx.AsyncClient, request: httpx.Request, timeout_s: float) -> Answer:
+async def exchange(http: httpx.AsyncClient, request: httpx.Request, timeout_s: float) -> WebhookAnswer:
     """Send it. Follows no redirect, keeps no cookie. Raises `NotSent`, `AnswerCut` and `AnswerTooLong`."""
     limits = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECTS_WITHIN_S))
     request.extensions["timeout"] = limits.as_dict()
@@ -72,7 +72,7 @@ async def exchange(http: httpx.AsyncClient, request: httpx.Request, timeout_s: f
         raise NotSent(f"{type(error).__name__}: {error}") from error
     except (httpx.HTTPError, httpx.StreamError, TimeoutError, OSError) as error:
         raise AnswerCut(f"{type(error).__name__}: {error}") from error
-    return Answer(response.status_code, body, _retry_after_s(response.headers.get("retry-after", "")))
+    return WebhookAnswer(response.status_code, body, _retry_after_s(response.headers.get("retry-after", "")))
 
 
 async def _body(response: httpx.Response) -> bytes:

@@ -27,7 +27,7 @@ import httpx
 import orjson
 import structlog
 
-from voice_agent.agents.tools.exchange import Answer, AnswerCut, AnswerTooLong, NotSent, exchange
+from voice_agent.agents.tools.exchange import AnswerCut, AnswerTooLong, NotSent, WebhookAnswer, exchange
 from voice_agent.agents.tools.outcome import MAX_ERROR_CHARS, NOT_SHOWN, UNKNOWN
 from voice_agent.agents.tools.webhook_settings import WebhookSettings
 from voice_agent.kit.call import Call
@@ -115,7 +115,7 @@ class WebhookTool(Tool):
         told = UNKNOWN if attempts.was_sent else "Nothing was done."
         raise ToolError(f"The service {self.name} cannot be reached at the moment. {told}")
 
-    async def _post(self, body: bytes, key: str, attempts: _Attempts) -> Answer | None:
+    async def _post(self, body: bytes, key: str, attempts: _Attempts) -> WebhookAnswer | None:
         """What it gave, if that came whole; None: it may be asked again. Raises `ToolError` where it may not."""
         attempts.wait_s = None
         try:
@@ -188,7 +188,7 @@ def _backoff_s(number: int, wait_s: float | None) -> float:
     return full_s * random.uniform(0.5, 1.0)  # noqa: S311 spreads retries, hides nothing
 
 
-def _refusal(answer: Answer) -> str:
+def _refusal(answer: WebhookAnswer) -> str:
     """What the webhook wants the model to know, if it says so: ``{"error": "…"}``."""
     try:
         told = answer.value()
