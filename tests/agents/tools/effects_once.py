@@ -100,7 +100,7 @@ def run(seed: int, found: Found, *, honours_keys: bool = True) -> None:
 
 @contextmanager
 def _dropped_silently() -> Iterator[None]:
-    """What a pod that died was in the middle of is dropped by the garbage collector, and httpcore is told off for it."""
+    """What a pod that died was in the middle of is dropped at some time by the garbage collector."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield
