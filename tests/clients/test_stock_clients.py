@@ -7,36 +7,19 @@ client's own callbacks. Whatever else a client prints is a complaint, and fails 
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from itertools import cycle
-from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.clients.clerk import ANSWER, STORY, Clerk
+from tests.clients.clerk import ANSWER, Clerk
+from tests.clients.place import BYTES_PER_S, QUESTION, Place, placed, run
 from tests.e2e.caller_of_tools import ARGUMENTS, SENTENCES, install
-from tests.e2e.edges import EdgeProcess, edge
-from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
 from tests.servers import RedisServer
-from tests.tls import make_certificate, tls_proxies
-from tests.waiting import LOOK_S, PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(4 * PATIENCE_S), pytest.mark.asyncio(loop_scope="module")]
 
-PROGRAMS = Path(__file__).parent / "programs"
-BINARIES = Path(sys.prefix) / "clients" / "bin"
-"""Of the venv that `make test-clients` makes for them."""
 CLIENTS = [
     "websockets_python.py",
     "ws_node.mjs",
@@ -48,48 +31,6 @@ CLIENTS = [
     "livekit_plugin.py",
     "pipecat_service.py",
 ]
-QUESTION = "Where is my order?"
-BYTES_PER_S = 48_000
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where pods are, without TLS and with it."""
-
-    url: str
-    tls_url: str
-    certificate: Path
-    unrest: Unrest | None = None
-    """None: nothing happens to the pod."""
-
-
-class Unrest:
-    """Two pods behind an edge; the one that has a call is killed or drained, and started again."""
-
-    def __init__(self, its: Pods, front: EdgeProcess, running: list[PodProcess]) -> None:
-        self._its = its
-        self._front = front
-        self._running = running
-
-    async def during(self, talking: asyncio.Future[Any]) -> None:
-        """Strike until the talk is over, once both pods are well; fails if no call went on, or one was lost."""
-        before = await self._gone_on()
-        # A pod that drains waits until the fleet shows it another one: a short talk may be over by then.
-        ways = cycle([PodProcess.kill, PodProcess.terminate])
-        while not talking.done():
-            for number, pod in enumerate(self._running):
-                if (await pod.health())["active_calls"] and not talking.done():
-                    next(ways)(pod)
-                    assert await pod.exit_status() in (0, -signal.SIGKILL)
-                    self._running[number] = await self._its.start(pod.color, pod.port, agent=Clerk.name)
-            await asyncio.sleep(LOOK_S)
-        assert await self._gone_on() > before
-        assert not await self._front.lost()
-
-    async def _gone_on(self) -> float:
-        found = re.search(r"^voice_edge_gap_seconds_count (\S+)$", await self._front.get("/metrics"), re.MULTILINE)
-        assert found is not None
-        return float(found[1])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["pod", "edge"])
@@ -99,58 +40,9 @@ async def place(
     """One for all clients; the pods' default agent is the clerk."""
     directory = tmp_path_factory.mktemp("clients")
     install(directory, Clerk)
-    certificate, key = make_certificate(directory)
-    behind_edge = request.param == "edge"
-    async with pods(shared_redis.url if behind_edge else "memory://") as its, AsyncExitStack() as stack:
-        its.packages.append(directory)
-        running = [await its.start(color, agent=Clerk.name) for color in ("blue", "green")[: 1 + behind_edge]]
-        port, unrest = running[0].port, None
-        if behind_edge:
-            await its.route(blue=50, green=50)
-            front = await stack.enter_async_context(edge(its.directory, *(pod.port for pod in running)))
-            port, unrest = front.port, Unrest(its, front, running)
-        [proxy] = await stack.enter_async_context(tls_proxies(certificate, key, port))
-        yield Place(f"ws://127.0.0.1:{port}/v1", f"wss://127.0.0.1:{proxy.port}/v1", certificate, unrest)
-
-
-async def run(client: str, scenario: str, place: Place) -> dict[str, Any]:
-    """What a client saw of a scenario; fails on anything it complained of."""
-    given = {
-        "name": scenario,
-        "url": place.tls_url if client == "openai_node.mjs" else place.url,
-        "speech": str(SAMPLES / "caller-books.wav"),
-        "question": QUESTION,
-        "story": f"Tell me {STORY}.",
-    }
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "PYTHON"))}
-    environment["OPENAI_AGENTS_DISABLE_TRACING"] = "1"
-    environment["NODE_EXTRA_CA_CERTS"] = str(place.certificate)
-    # What pipecat greets with is no complaint.
-    environment["LOGURU_LEVEL"] = "WARNING"
-    command = command_of(client, json.dumps(given))
-
-    def talk() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
-        )
-
-    # In a thread, for the TLS proxy lives on this loop.
-    talking = asyncio.ensure_future(asyncio.to_thread(talk))
-    if place.unrest is not None:
-        await place.unrest.during(talking)
-    done = await talking
-    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
-    assert (done.returncode, done.stderr, seen.get("errors")) == (0, "", []), f"{seen}\n{done.stderr}"
-    return seen
-
-
-def command_of(client: str, given: str) -> list[str]:
-    """How a client's program is run."""
-    program = str(PROGRAMS / client)
-    if client.startswith("k6"):
-        told = ["--log-output", "stdout", "--log-format", "raw"]
-        return [str(BINARIES / "k6"), "run", "--quiet", "--no-summary", *told, "--env", f"GIVEN={given}", program]
-    return [str(BINARIES / ("node" if client.endswith(".mjs") else "python")), program, given]
+    settings = {"agent": Clerk.name}
+    async with placed(directory, shared_redis.url, settings, behind_edge=request.param == "edge") as found:
+        yield found
 
 
 @pytest.fixture(params=CLIENTS)

@@ -25,6 +25,7 @@ from tests.doubles.model import GoingOn, answer
 from tests.doubles.request_log import Request, RequestLog
 from tests.doubles.sending import Sender, disconnected
 from tests.doubles.tones import words_in
+from voice_agent.testing.spoken_words import words_in as carried_words
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,6 +50,9 @@ KNOWN: dict[Task, frozenset[str]] = {
 }
 PREFIX = {"add_generation_prompt", "continue_final_message"}
 """With which vLLM goes on with the last message."""
+MESSAGE = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id"})
+MESSAGE_PREFIX = "prefix"
+"""With which Mistral's and DeepSeek's models do."""
 MAX_INPUT_CHARS = 4096
 RESPONSE_FORMATS = ("pcm", "wav")
 
@@ -73,7 +77,7 @@ class Provider:
         going_on: GoingOn = GoingOn.EXACT,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`takes_prefix`: it knows the parameters of vLLM with which a last message is gone on with.
+        """`takes_prefix`: it knows the parameters with which others than OpenAI's models go on with a last message.
 
         `now_s`: the clock of its log; all processes of a machine share the usual one.
         """
@@ -158,7 +162,7 @@ class Provider:
 
     def _think(self, request: Request) -> Body:
         asked = request.asked
-        _check_messages(asked.get("messages"))
+        _check_messages(asked.get("messages"), MESSAGE | ({MESSAGE_PREFIX} if self.takes_prefix else set()))
         if "stream_options" in asked and not asked.get("stream"):
             raise Refusal(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
         found = answer(asked, self.going_on)
@@ -185,7 +189,7 @@ class Provider:
             audio, rate_hz = read_wav(form.file)
         except InvalidUpload as error:
             raise Refusal(400, str(error), "file") from error
-        request.heard = " ".join(words_in(audio, rate_hz))
+        request.heard = " ".join(words_in(audio, rate_hz)) or carried_words(audio)
         return transcription(request.asked, request.heard, len(audio) * 500 // rate_hz)
 
     async def _control(self, scope: Scope, receive: Receive, sender: Sender) -> None:
@@ -227,13 +231,15 @@ def _object(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _check_messages(messages: Any) -> None:
+def _check_messages(messages: Any, known: frozenset[str] | set[str]) -> None:
     """As OpenAI's: results of tools stand behind the calls that they are of, and every call has one."""
     if not isinstance(messages, list) or not messages:
         raise Refusal(400, "Missing required parameter: 'messages'.", "messages")
     due: set[str] = set()
     for at, message in enumerate(messages):
         role = message.get("role")
+        if unknown := sorted(message.keys() - known):
+            raise Refusal(400, f"Unrecognized request argument supplied: {unknown[0]}", f"messages[{at}]")
         if role not in ("system", "developer", "user", "assistant", "tool"):
             raise Refusal(400, f"Invalid value: {role!r}.", f"messages[{at}].role")
         if role == "tool":

@@ -123,6 +123,7 @@ def test_it_hears_what_it_says(double: Served, client: openai.OpenAI) -> None:
     [
         ("/chat/completions", {"model": "m"}, 400),
         ("/chat/completions", {"model": "m", "messages": [ASKED], "continue_final_message": True}, 400),
+        ("/chat/completions", {"model": "m", "messages": [{**ASKED, "prefix": True}]}, 400),
         ("/chat/completions", {"messages": [ASKED]}, 400),
         ("/chat/completions", {"model": "m", "messages": [ASKED], "stream_options": {}}, 400),
         ("/audio/speech", {"model": "tts", "input": "Hi.", "voice": "alloy"}, 400),
@@ -140,12 +141,14 @@ def test_it_refuses_what_openai_refuses(double: Served, path: str, body: dict[st
 
 
 def test_a_server_that_goes_on_with_the_last_message_takes_the_parameters_for_it() -> None:
-    """vLLM's."""
+    """vLLM's, and those of others."""
     with served(Provider(takes_prefix=True)) as double:
         prefix = {"continue_final_message": True, "add_generation_prompt": False}
         asked = {"model": "m", "messages": [ASKED, {"role": "assistant", "content": "Bafa ba"}], **prefix}
-        answered = httpx.post(double.url + "/chat/completions", json=asked).json()
-    assert count("Bafa ba" + answered["choices"][0]["message"]["content"], range(10, 18)).is_exact
+        marked = {"model": "m", "messages": [ASKED, {"role": "assistant", "content": "Bafa ba", "prefix": True}]}
+        answers = [httpx.post(double.url + "/chat/completions", json=each).json() for each in (asked, marked)]
+    for answered in answers:
+        assert count("Bafa ba" + answered["choices"][0]["message"]["content"], range(10, 18)).is_exact
 
 
 def test_it_fails_with_a_status(double: Served, client: openai.OpenAI) -> None:

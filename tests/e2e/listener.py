@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ class Listener:
     call: RealtimeCall
     ids: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """When each of them came, as `time.monotonic` has it."""
     words: str = ""
     """All that was said to it, in the order in which it came."""
     audio: bytearray = field(default_factory=bytearray)
@@ -31,6 +34,8 @@ class Listener:
     """How many characters had come when it was resumed, each time."""
     lines: list[tuple[str, str]] = field(default_factory=list)
     """The talk, as one would write it down: who, and what."""
+    asked_at: list[float] = field(default_factory=list)
+    """When it asked for replies, as `times`."""
     has_ended: bool = False
 
     def note(self, who: str, what: str) -> None:
@@ -45,7 +50,7 @@ class Listener:
         item = {"type": "message", "role": "user", "content": content}
         self.note(CALLER, text)
         await self.call.send({"type": "conversation.item.create", "item": item})
-        await self.call.send({"type": "response.create"})
+        await self._ask()
 
     async def give(self, output: str) -> None:
         """Give what the function that was called last returned, and ask for a reply."""
@@ -53,13 +58,17 @@ class Listener:
         item = {"type": "function_call_output", "call_id": called["call_id"], "output": output}
         self.note(CLIENT, f"it gives {output!r}")
         await self.call.send({"type": "conversation.item.create", "item": item})
-        await self.call.send({"type": "response.create"})
+        await self._ask()
 
     async def speak(self, audio: bytes) -> None:
         """Say something, and ask for a reply; turn detection is off."""
         self.note(CALLER, "(speaks)")
         await self.call.append_audio(audio)
         await self.call.send({"type": "input_audio_buffer.commit"})
+        await self._ask()
+
+    async def _ask(self) -> None:
+        self.asked_at.append(time.monotonic())
         await self.call.send({"type": "response.create"})
 
     def count(self, kind: str) -> int:
@@ -93,6 +102,7 @@ class Listener:
         async for event in self.call.events():
             if event["type"] != "session.created":
                 self.ids.append(event["event_id"])
+            self.times.append(time.monotonic())
             self.events.append(event)
             if event["type"] in {"response.output_audio_transcript.delta", "response.output_text.delta"}:
                 self.words += event["delta"]

@@ -101,6 +101,8 @@ class Pods:
     """Where pods record what happens to their calls."""
     agents: str = ""
     """Those that pods serve; "": the default."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """More settings of all pods."""
 
     async def route(self, **weights: int) -> None:
         """Tell the pods how callers are split over colors, as a cutover does; the test is the load balancer."""
@@ -119,6 +121,7 @@ class Pods:
         # What a busy machine makes late is no overload by callers.
         known["overload_lag_ms"] = 0
         known["agent"] = self.agents
+        known |= self.settings
         if self.record_inputs is not None:
             known["record_inputs"] = self.record_inputs
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
