@@ -10,12 +10,15 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.doubles.tones import CUT, LETTER_MS, LETTERS, RATE_HZ, sound_of, words_in, words_of
+from tests.doubles.tones import CHAR_SAMPLES, CUT, LETTER_MS, LETTERS, RATE_HZ, sound_of, words_in, words_of
+from voice_agent.call.alignment import USUAL_CHARS_PER_S
 from voice_agent.call.audio import PCM, PCMA, PCMU, Converter, to_linear
 
 WORD = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 TEXT = "It's twenty-one past nine. Really? Aaah, balloon 7:30!"
 LETTER_BYTES = RATE_HZ * LETTER_MS // 1000 * 2
+PAUSE_BYTES = 5 * CHAR_SAMPLES * 2 - 6 * LETTER_BYTES
+"""In front of a word of four letters."""
 
 
 def test_a_text_is_read_as_its_words() -> None:
@@ -58,7 +61,7 @@ def test_words_are_read_at_any_loudness_and_in_noise(loudness: float) -> None:
     assert words_in(audioop.add(sound_of(TEXT), noise, 2)) == words_of(TEXT)
 
 
-@given(st.integers(0, 6 * RATE_HZ * LETTER_MS // 1000))
+@given(st.integers(0, 5 * CHAR_SAMPLES))
 @settings(max_examples=100)
 def test_a_word_that_is_cut_is_told_from_a_whole_one(samples: int) -> None:
     """At any sample: its two parts are the beginning and the end of it, or no word at all; joined again it is whole."""
@@ -68,19 +71,27 @@ def test_a_word_that_is_cut_is_told_from_a_whole_one(samples: int) -> None:
         read = words_in(part)
         assert len(read) <= 1
         assert all(each.strip(CUT) in "bako" for each in read)
-    [whole] = words_in(begun + rest)
-    assert whole == "bako"
-    # The mark at the end may lack a third without a loss.
-    assert [CUT in each for each in words_in(begun)] in ([], [True]) or len(begun) > 5 * LETTER_BYTES
-    assert [CUT in each for each in words_in(rest)] in ([], [True]) or samples * 2 < LETTER_BYTES
+    assert words_in(begun + rest) == ["bako"]
+    # A twelfth of a letter makes no difference.
+    assert [CUT in each for each in words_in(begun)] in ([], [True]) or len(rest) < LETTER_BYTES // 4
+    assert [CUT in each for each in words_in(rest)] in ([], [True]) or samples * 2 < PAUSE_BYTES + LETTER_BYTES
     assert words_in(begun + sound)[-1:] == words_in(sound + rest)[:1] == ["bako"]
+
+
+def test_a_text_passes_at_an_even_pace() -> None:
+    """Fifteen characters a second, blanks and full stops included: as a server takes it that knows no better."""
+    text = "Bafa bafe, bafilu bafo. Bagaba? "
+    assert len(sound_of(text)) == len(text) * CHAR_SAMPLES * 2
+    assert RATE_HZ == USUAL_CHARS_PER_S * CHAR_SAMPLES
 
 
 def test_what_a_cut_word_reads_as() -> None:
     """The letters that are left of it, and a mark at the place of the cut."""
     sound = sound_of("hello")
+    sound = sound[len(sound) - 7 * LETTER_BYTES :]
     assert words_in(sound[: 4 * LETTER_BYTES]) == [f"hel{CUT}"]
     assert words_in(sound[5 * LETTER_BYTES :]) == [f"{CUT}o"]
     assert words_in(sound[2 * LETTER_BYTES : 5 * LETTER_BYTES]) == [f"{CUT}ell{CUT}"]
     assert words_in(sound[: 3 * LETTER_BYTES] + sound) == [f"he{CUT}", "hello"]
+    assert words_in(sound[: 6 * LETTER_BYTES + LETTER_BYTES // 2]) == [f"hello{CUT}"]
     assert words_in(sound[:LETTER_BYTES]) == words_in(sound[6 * LETTER_BYTES :]) == []

@@ -3,19 +3,19 @@
 Each letter is two tones at once, one of eight low and one of eight high frequencies, all of them within a telephone's
 band. A word is::
 
-    begin  letter  letter  …  end  pause
+    pause  begin  letter  letter  …  end
 
-each part of 40 ms, so that it lasts as long as people take for it (18 letters a second), and the pause behind the end
-of a sentence is longer. What is read survives another sampling rate, G.711 and silence between words.
+each part of 48 ms but the pause, with which letters, full stops and blanks pass at an even pace: 15 a second, as people
+speak. (Words of one or two letters take a little longer.) What is read survives another sampling rate, G.711 and
+silence between words.
 
-A word that is cut reads as what was left of it with `CUT` where it was cut: "hel…", "…lo", or "…ell…". Less than half
-of a letter is not read, and a word of which no letter is left is none. Where the rest of a word follows its beginning
-at the very next sample it is whole.
+A word that is cut reads as what was left of it with `CUT` where it was cut: "hel…", "…lo", or "…ell…"; it is whole only
+with all of its end. Less than half of a letter is not read, and a word of which no letter is left is none. Where the
+rest of a word follows its beginning at the very next sample it is whole.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import cache
 
@@ -23,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 RATE_HZ = 24_000
-LETTER_MS = 40
-SENTENCE_PAUSE_MS = 120
-"""Beside the pause that each word has."""
+LETTER_MS = 48
+CHAR_SAMPLES = 1_600
+"""How long one character of a text takes: 15 pass in a second."""
+LEAST_PAUSE_SAMPLES = 480
+"""In front of a word."""
 CUT = "…"
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789'-.:"
 """What words consist of; anything else is not said."""
@@ -43,6 +45,8 @@ _CLEARER = 4.0
 """How much more power the tone of a letter has than any other of its eight."""
 _LEAST_WINDOWS = 3
 """So many must agree on a letter: fewer are what is left of one, or a seam."""
+_WHOLE_WINDOWS = 8
+"""With fewer the end of a word is not whole."""
 _NONE, _UNCLEAR = -1, -2
 
 
@@ -56,11 +60,9 @@ def sound_of(text: str) -> bytes:
     """Somebody saying `text`: PCM16 little-endian mono, 24 000 Hz. What has no words makes no sound."""
     parts: list[bytes] = []
     for written in text.split():
-        for word in words_of(written):
-            parts += [_letter(_BEGIN), *(_letter(LETTERS.index(letter)) for letter in word), _letter(_END)]
-            parts.append(_silence(LETTER_MS))
-        if parts and re.search(r"[.!?]\W*$", written):
-            parts.append(_silence(SENTENCE_PAUSE_MS))
+        tones = b"".join(map(_tones, words_of(written)))
+        samples = (len(written) + 1) * CHAR_SAMPLES - len(tones) // 2
+        parts += [bytes(2 * max(LEAST_PAUSE_SAMPLES, samples)), tones]
     return b"".join(parts)
 
 
@@ -75,18 +77,22 @@ def words_in(audio: bytes | bytearray, rate_hz: int = RATE_HZ) -> list[str]:
             words.append(word + end)
         word = None
 
-    for symbol, times in _runs(_symbols(np.frombuffer(audio, "<i2"), rate_hz)):
+    for symbol, windows in _runs(_symbols(np.frombuffer(audio, "<i2"), rate_hz)):
         if symbol == _NONE:
             finish(CUT)
         elif symbol == _BEGIN:
             finish(CUT)
             word = ""
         elif symbol == _END:
-            finish("")
+            finish("" if windows >= _WHOLE_WINDOWS else CUT)
         else:
-            word = (CUT if word is None else word) + LETTERS[symbol] * times
+            word = (CUT if word is None else word) + LETTERS[symbol] * max(1, round(windows * _HOP_MS / LETTER_MS))
     finish(CUT)
     return words
+
+
+def _tones(word: str) -> bytes:
+    return b"".join([_letter(_BEGIN), *(_letter(LETTERS.index(letter)) for letter in word), _letter(_END)])
 
 
 @cache
@@ -95,10 +101,6 @@ def _letter(symbol: int) -> bytes:
     low, high = _TONES_HZ[symbol // 8], _TONES_HZ[8 + symbol % 8]
     wave = np.sin(2 * np.pi * low * times) + np.sin(2 * np.pi * high * times)
     return (_AMPLITUDE * wave).astype("<i2").tobytes()
-
-
-def _silence(duration_ms: int) -> bytes:
-    return bytes(RATE_HZ * duration_ms // 1000 * 2)
 
 
 def _symbols(samples: npt.NDArray[np.int16], rate_hz: int) -> npt.NDArray[np.int64]:
@@ -122,11 +124,11 @@ def _best(power: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.ND
 
 
 def _runs(symbols: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Symbols in their order, and how many letters each lasts; `_NONE` for silence."""
+    """Symbols in their order, and how many windows each lasts; `_NONE` for silence."""
     edges = np.flatnonzero(np.diff(symbols)) + 1
     runs: list[tuple[int, int]] = []
     for at, end in zip([0, *edges], [*edges, len(symbols)], strict=True):
         symbol, windows = int(symbols[at]) if at < end else _UNCLEAR, int(end - at)
         if symbol == _NONE or (symbol != _UNCLEAR and windows >= _LEAST_WINDOWS):
-            runs.append((symbol, max(1, round(windows * _HOP_MS / LETTER_MS))))
+            runs.append((symbol, windows))
     return runs
