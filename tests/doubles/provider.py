@@ -89,8 +89,8 @@ class Provider:
         self.faults = FaultPlan()
         self.now_s = now_s
         self.log = RequestLog(now_s)
-        self.first_s = 0.0
-        """Before the first piece of an answer."""
+        self.first_s: dict[Task, float] = {}
+        """Before the first piece of an answer, by task."""
         self.token_s = 0.0
         """Before each token."""
         self.voice_pace = 0.0
@@ -138,7 +138,7 @@ class Provider:
         slow_s = request.fault.seconds if request.fault is not None and request.fault.kind == "slow" else 0.0
         spoken_s = lasts_s / self.voice_pace if self.voice_pace else 0.0
         made_s = spoken_s if request.task == "speak" else self.token_s
-        return slow_s + made_s + (self.first_s if is_first else 0.0)
+        return slow_s + made_s + (self.first_s.get(request.task, 0.0) if is_first else 0.0)
 
     def _reply(self, request: Request, headers: dict[str, str], body: bytes) -> Body:
         """What is to be sent. Raises `Refusal`."""

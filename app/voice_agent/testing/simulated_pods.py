@@ -247,6 +247,11 @@ class SimulatedPods:
         assert self._has_call is not None
         self._leave(self._has_call)
 
+    @property
+    def serving(self) -> Process | None:
+        """The process of the pod that has the call, or had it last."""
+        return None if self._has_call is None else self._has_call.process
+
     # --- for the transcript -------------------------------------------------------
 
     @property
