@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tests.runtime.alone import Alone, alone
 from tests.runtime.engine.agents import Acting, SpellingVoice
 from tests.runtime.engine.crashes import Got, Tape, again, engine_call, settled, taken_over, whole
-from tests.runtime.engine.test_speaking import SENTENCES, TEXT, in_order, say
+from tests.runtime.engine.test_speaking import SENTENCES, TEXT, in_order, say, spoken
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import CreateResponse, UpdateSession
@@ -117,6 +119,34 @@ async def test_another_voice_says_the_rest_in_any_form(form: str) -> None:
         said_again = "".join(utterance.text for utterance in voice.said)
         assert TEXT.endswith(said_again)
         assert not said_again or len(said_again) == len(TEXT) or TEXT[-len(said_again) - 1] == " "
+
+
+async def test_another_voice_goes_on_with_a_word_after_each_of_two_crashes() -> None:
+    """Both may be in one sentence: what is said again is a part of a word at each of them, and no more."""
+    script = InForm("text")
+    script.session = {}
+    tape = await whole(Acting(say), script)
+    for first in tape.snapshots[::2]:
+        second = await crashed(Acting(say, OtherVoice(variant=7)), first, script)
+        for snapshot in second.snapshots[::2]:
+            third = await crashed(Acting(say, OtherVoice(variant=8)), snapshot, script)
+            got = everything(snapshot)
+            assert got.text + third.got.text == TEXT
+            audio = got.audio + third.got.audio
+            assert goes_on_with_words(audio), spoken(audio, (0, 7, 8))
+
+
+def goes_on_with_words(audio: bytes) -> bool:
+    """Each voice begins with the word in which the one before it was cut off, and the last says the text to its end."""
+    end = 0
+    for _, spoken_by in groupby(spoken(audio, (0, 7, 8)), key=itemgetter(0)):
+        said = "".join(char for _, char in spoken_by)
+        word = TEXT.rfind(" ", 0, max(0, end - 1)) + 1  # Its last character may be said in part.
+        begin = next((at for at in range(word, end + 1) if TEXT.startswith(said, at)), None)
+        if begin is None:
+            return False
+        end = begin + len(said)
+    return end == len(TEXT)
 
 
 async def test_a_voice_that_failed_in_a_sentence_does_not_speak_into_what_is_said_next() -> None:

@@ -120,11 +120,15 @@ class SpeechRun:
         self._voice.begun = sum(piece.is_voiced for piece in pieces)
         is_open = response.open_item.item_id is not None
         if pieces and pieces[-1].is_voiced and is_open and settings_of(self._work.call).wants_audio:
-            self._handling.say_rest(self._say_rest(response, pieces[-1].text, pieces[-1].audio_bytes))
+            self._handling.say_rest(self._say_rest(response))
 
-    async def _say_rest(self, response: Response, text: str, sent_bytes: int) -> None:
-        """Have the voice say what was not sent of its last piece."""
-        pacing, voice = self._work.pacing(response), self._work.voice
+    async def _say_rest(self, response: Response) -> None:
+        """Have the voice say what was not sent of its last piece.
+
+        Where another pod has gone on with a word, that is what was left of a piece.
+        """
+        pacing, voice, piece = self._work.pacing(response), self._work.voice, response.said.piece
+        text, sent_bytes = response.said.text[piece.text_from :], response.said.audio_bytes - piece.audio_from
         said_to = said_chars(response, pacing.target)
         if not sent_bytes or voice.deterministic:
             await pacing.begin_again(text, sent_bytes, response)
