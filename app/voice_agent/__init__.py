@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from voice_agent.agents.tools.running import ToolRequest as ToolRequest
     from voice_agent.agents.tools.running import run_tool as run_tool
     from voice_agent.agents.tools.running import run_tools as run_tools
+    from voice_agent.agents.tools.webhook import WebhookTool as WebhookTool
+    from voice_agent.agents.tools.webhook_settings import WebhookSettings as WebhookSettings
     from voice_agent.call.audio import PCM as PCM
     from voice_agent.call.audio import PCMA as PCMA
     from voice_agent.call.audio import PCMU as PCMU
@@ -100,6 +102,8 @@ _PLACES = {
     "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
     "voice_agent.agents.tools.functions": "tool",
     "voice_agent.agents.tools.running": "ToolInterrupted ToolRequest run_tool run_tools",
+    "voice_agent.agents.tools.webhook": "WebhookTool",
+    "voice_agent.agents.tools.webhook_settings": "WebhookSettings",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
     "voice_agent.errors": "RecordUnreadable SettingsError StoreFull StoreRefused StoreUnavailable",

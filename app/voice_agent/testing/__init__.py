@@ -8,10 +8,11 @@ from voice_agent.testing.ending_contract import EndingContract
 from voice_agent.testing.fleet_contract import FleetContract
 from voice_agent.testing.simulate import simulate, survives
 from voice_agent.testing.voice_contract import VoiceContract
+from voice_agent.testing.webhook_contract import WebhookContract
 
 
 class StoreContract(CallContract, ClaimContract, EndingContract, FleetContract):
     """The contract of every store. A class of yours inherits it and has a fixture `store`, open and empty each time."""
 
 
-__all__ = ["AgentContract", "EarContract", "StoreContract", "VoiceContract", "simulate", "survives"]
+__all__ = ["AgentContract", "EarContract", "StoreContract", "VoiceContract", "WebhookContract", "simulate", "survives"]

@@ -67,6 +67,12 @@ class _Attempts:
     """What the webhook asked for."""
 
 
+def body_of(tool: str, call_id: str, arguments: Mapping[str, Any]) -> bytes:
+    """What is sent: the same bytes whenever the same call of the tool is made again."""
+    data = {"tool": tool, "call_id": call_id, "arguments": dict(arguments)}
+    return orjson.dumps({"type": "tool.called", "data": data})
+
+
 class WebhookTool(Tool):
     """One webhook; serves all calls of a pod. `http` is the pod's: `Kit.http`."""
 
@@ -91,8 +97,7 @@ class WebhookTool(Tool):
 
     async def run(self, call: Call, arguments: Mapping[str, Any], idempotency_key: str) -> Any:
         """See `Tool`. Asks, verifies and asks again until it is known what became of it, or it has tried enough."""
-        data = {"tool": self.name, "call_id": call.caller.id, "arguments": dict(arguments)}
-        body = orjson.dumps({"type": "tool.called", "data": data})
+        body = body_of(self.name, call.caller.id, arguments)
         is_repeat = bool(getattr(idempotency_key, "is_repeat", False))
         attempts = _Attempts(may_be_done=is_repeat, was_sent=is_repeat)
         for number in range(self._settings.retries + 1):
