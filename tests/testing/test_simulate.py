@@ -6,19 +6,26 @@ Of `simulate`, and of what it is made of: `script`, `simulated_caller`, `caller_
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.testing.agents import SCRIPTS, TOOL, Clerk, Forgetful
 from voice_agent.agents.scripted import Scripted, ScriptedTurn, Sentences
 from voice_agent.call.audio import PCM
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.call import Call
+from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.ear import AgentEar
 from voice_agent.kit.events import Asked
+from voice_agent.kit.voice import Utterance
 from voice_agent.testing.call_transcript import CallTranscript, Mismatch
 from voice_agent.testing.script import BargeIn, Cancel, HandOffNow, HangUpNow, Truncate, Type
 from voice_agent.testing.simulate import PLAIN, Surroundings, simulate, survives
-from voice_agent.testing.spoken_words import speech_of
+from voice_agent.testing.spoken_words import WordVoice, speech_of, words_in
 
 AROUND = {"tool": Surroundings(session={"tools": [TOOL]})}
 EVERY = 7
@@ -148,3 +155,117 @@ def test_two_transcripts_are_shown_side_by_side() -> None:
     lines = str(Mismatch("with a crash at moment 3 of 9", one, two)).splitlines()
     assert lines[0] == "The call is another one, with a crash at moment 3 of 9:"
     assert [line[0] for line in lines[1:]] == [" ", " ", " ", "!", "!", "!", " "]
+
+
+class LateVoice(WordVoice):
+    """Takes 600 ms to its first audio, as one far away does."""
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        await asyncio.sleep(LATE_S)
+        async for piece in super().say(utterance):
+            yield piece
+
+
+LATE_S = 0.6
+SENTENCES = ("We are open from nine to five. ", "Come by any day of the week. ", "Bring your friends. ", "Bye. ")
+
+
+class Reader(Agent):
+    """Says sentences, each told before if it `prepares`; notes how long it takes until the caller has heard them."""
+
+    name = "reader"
+    took_s: ClassVar[list[float]] = []
+
+    def __init__(self, *, prepares: bool = True) -> None:
+        self.prepares = prepares
+
+    async def run(self, call: Call) -> None:
+        async for event in call.events():
+            if isinstance(event, Asked):
+                began_s = asyncio.get_running_loop().time()
+                async with call.speak() as speech:
+                    for sentence, then in zip(SENTENCES, (*SENTENCES[1:], ""), strict=True):
+                        if self.prepares and sentence is SENTENCES[0]:
+                            speech.prepare(sentence)
+                        if self.prepares and then:
+                            speech.prepare(then)
+                        await speech.text(sentence)
+                await speech.heard()
+                self.took_s.append(asyncio.get_running_loop().time() - began_s)
+
+
+@pytest.mark.parametrize("prepares", [True, False])
+def test_between_sentences_that_are_prepared_there_is_no_silence(*, prepares: bool) -> None:
+    """However long the voice takes to begin; without it, that is heard but for the lead of what was sent."""
+    Reader.took_s.clear()
+    run = simulate(partial(Reader, prepares=prepares), [Type("go")], surroundings=Surroundings(voice=LateVoice))
+    [took_s] = Reader.took_s
+    [reply] = run.replies
+    assert reply.text == "".join(SENTENCES)
+    silence_s = took_s - PCM.ms(len(reply.audio)) / 1000 - LATE_S
+    assert silence_s < 0.05 if prepares else silence_s > 0.3
+
+
+@pytest.mark.parametrize("hand_off", [False, True])
+def test_what_is_prepared_is_said_once_whenever_its_pod_is_gone(*, hand_off: bool) -> None:
+    """As much of it as without preparing, to the sample."""
+    around = Surroundings(voice=LateVoice)
+    run = survives(Reader, [Type("go")], surroundings=around, hand_off=hand_off)
+    plain = simulate(partial(Reader, prepares=False), [Type("go")], surroundings=around)
+    assert [(reply.text, reply.audio) for reply in run.replies] == [
+        (reply.text, reply.audio) for reply in plain.replies
+    ]
+
+
+class Eager(Agent):
+    """Begins to think in a pause that may end the turn; throws that away if the caller goes on."""
+
+    name = "eager"
+    thought: ClassVar[list[str]] = []
+
+    async def run(self, call: Call) -> None:
+        listening = asyncio.create_task(self._listen(call))
+        try:
+            async for event in call.events():
+                if isinstance(event, Asked):
+                    async with call.speak() as speech:
+                        await speech.text(f"You said {event.text}. ")
+        finally:
+            listening.cancel()
+
+    async def _listen(self, call: Call) -> None:
+        async for heard in call.hearing():
+            self.thought.append(f"{heard.kind} {heard.text}")
+
+
+def test_what_is_being_heard_is_told_in_a_simulation() -> None:
+    """A call survives as it does without."""
+    Eager.thought.clear()
+    simulate(Eager, "hello there")
+    assert Eager.thought == ["started None", "paused hello there", "stopped hello there"]
+    survives(Eager, ["hello there", BargeIn("wait", 900)], every=EVERY)
+
+
+class OwnEarAgent(Agent):
+    """Understands its callers itself, once it is asked."""
+
+    name = "understands"
+
+    async def run(self, call: Call) -> None:
+        async for event in call.events():
+            if isinstance(event, Asked) and event.clip is not None:
+                text = words_in(event.clip.audio)
+                spoken = [item for item in event.items if item["role"] == "user"]
+                async with call.speak() as speech:
+                    await speech.text(f"You said {text}. ")
+                    await call.transcribed(str(spoken[-1]["id"]), text)
+
+
+def test_what_an_agent_understands_itself_is_kept_whenever_its_pod_is_gone() -> None:
+    """The client is told once, and never that it was not understood."""
+    wants = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    around = Surroundings(ear=AgentEar, session=wants)
+    run = survives(OwnEarAgent, ["hello there", "and more"], surroundings=around)
+    assert [line for line in run.items if line.startswith("user")] == ["user: hello there", "user: and more"]
+    told = [kind for kind in run.event_types if "transcription" in kind]
+    assert [kind.rpartition(".")[2] for kind in told] == ["delta", "completed"] * 2

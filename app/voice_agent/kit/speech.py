@@ -74,10 +74,11 @@ class Speech(Protocol):
         """
 
     def prepare(self, sentence: str) -> None:
-        """A hint that the next `text`, or the one after, will be this sentence: the voice may begin to make it.
+        """A hint that the next `text` will be this sentence: the voice may begin to make it.
 
-        May be given while another sentence is being said, from any task. Nothing is said of it before `text`, which
-        also raises what went wrong. Beyond two sentences, and once something else is said, it is forgotten.
+        Where one is prepared that is not said yet, it comes behind that: give them in the order in which they will be
+        said, from any task, also while another one is being said. Nothing is said of it before `text`, which also
+        raises what went wrong. Beyond two sentences, and once something else is said, it is forgotten.
         """
 
     async def audio(

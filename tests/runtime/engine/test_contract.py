@@ -7,29 +7,40 @@ Those of its sentences that are not here are held by tests of `call`: `test_agen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count, groupby
 from typing import Any
 
 import pytest
 
 from tests.runtime.alone import Alone, alone, turns_pass
-from tests.runtime.engine.agents import Acting
+from tests.runtime.calls.test_streamed_transcription import FrameEar, part
+from tests.runtime.engine.agents import Acting, HelloEar, SpellingVoice
 from tests.runtime.engine.crashes import again, engine_call, settled, taken_over, whole
 from tests.runtime.engine.test_agent_run import begun, said, when
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from voice_agent.call import machine
+from voice_agent.call.audio import PCM
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import (
     AppendAudio,
     CancelResponse,
+    ClearAudio,
+    CommitAudio,
     CreateResponse,
+    HandoffPlanned,
     TruncateItem,
     UpdateSession,
     VoiceBoundary,
 )
 from voice_agent.kit.call import Call
+from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.ear import AgentEar, Ear
 from voice_agent.kit.events import Asked, Event, Heard, Started, Timer
-from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.speech import Speech, SpeechInterrupted
+from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
+from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
+from voice_agent.runtime.engine.agent_call import MAX_TRANSCRIPT_CHARS
 
 
 async def stored(its: Alone) -> Snapshot:
@@ -364,3 +375,466 @@ async def test_other_code_leaves_what_was_done_and_does_what_is_new() -> None:
         assert its.observer.counts["agent_fault", "other_acts"] == 3
         assert its.call.agent is not None
         assert not its.call.agent.acts
+
+
+# --- what is heard while it is said --------------------------------------------
+
+
+SPEECH, PAUSE, SILENCE = part(1000, 2000), bytes(PCM.size(EARLY_PAUSE_MS + 60)), bytes(PCM.size(1000))
+
+
+class Listener(Acting):
+    """Notes what it hears, as it is told."""
+
+    def __init__(self, ear: Ear | None = None) -> None:
+        super().__init__()
+        self.ear = ear or HelloEar()
+        self.told: list[tuple[str, str | None, str | None]] = []
+        self.has_ended = False
+
+    async def run(self, call: Call) -> None:
+        reading = asyncio.create_task(self._read(call))
+        try:
+            await super().run(call)
+        finally:
+            await asyncio.wait([reading], timeout=PATIENCE_S)
+
+    async def _read(self, call: Call) -> None:
+        async for heard in call.hearing():
+            self.told.append((heard.kind.value, heard.text, heard.item_id))
+        self.has_ended = True
+
+
+async def say(its: Alone, *audio: bytes) -> None:
+    """The caller sends it in frames, and all that listen have their turn."""
+    for frame in frames_of(part(0, 1000), *audio):
+        its.live.receive_event(AppendAudio(frame))
+        await turns_pass(8)
+
+
+async def go_on(its: Alone, *audio: bytes) -> None:
+    """More of it."""
+    for frame in frames_of(*audio):
+        its.live.receive_event(AppendAudio(frame))
+        await turns_pass(8)
+
+
+def frames_of(*audio: bytes) -> list[bytes]:
+    """As a client sends it."""
+    whole = b"".join(audio)
+    return [whole[at : at + 960] for at in range(0, len(whole), 960)]
+
+
+async def manual(its: Alone) -> None:
+    """The client commits its turns itself."""
+    turns = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    its.live.feed(UpdateSession(turns))
+
+
+async def test_what_is_being_heard_is_told_from_its_start_to_its_end() -> None:
+    """Of an ear that takes utterances whole: what it makes of what was said before a pause that may end the turn."""
+    agent = Listener()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await say(its, SPEECH, PAUSE, SPEECH, SILENCE)
+        item_id = its.call.conversation.last_id
+        assert agent.told == [
+            ("started", None, item_id),
+            ("paused", "hello", item_id),
+            ("resumed", "hello", item_id),
+            ("paused", "hello", item_id),
+            ("stopped", "hello", item_id),
+        ]
+
+
+async def test_an_ear_that_streams_tells_more_and_more() -> None:
+    """In a pause what it understood by then, and again what it understands in it; nothing twice."""
+    agent = Listener(FrameEar())
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await say(its, SPEECH, PAUSE, SPEECH, SILENCE)
+        kinds = [kind for kind, _, _ in agent.told]
+        assert [kind for kind, _ in groupby(kinds)] == [
+            "started",
+            "partial",
+            "paused",
+            "resumed",
+            "partial",
+            "paused",
+            "stopped",
+        ]
+        texts = [int(text) for kind, text, _ in agent.told if text is not None and kind not in ("resumed", "stopped")]
+        assert len(texts) > 10
+        assert texts == sorted(texts)
+        assert {item_id for _, _, item_id in agent.told} == {its.call.conversation.last_id}
+
+
+async def test_without_an_ear_that_understands_it_is_told_that_and_not_what() -> None:
+    """For an agent that has the audio understood elsewhere."""
+    agent = Listener(AgentEar())
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await say(its, SPEECH, PAUSE, SPEECH, SILENCE)
+        assert [(kind, text) for kind, text, _ in agent.told] == [
+            ("started", None),
+            ("paused", None),
+            ("resumed", None),
+            ("paused", None),
+            ("stopped", None),
+        ]
+
+
+async def test_a_turn_that_the_client_commits_is_told_from_its_first_audio_on() -> None:
+    """There are no pauses; of one that is cleared no turn comes."""
+    agent = Listener()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await manual(its)
+        await go_on(its, SPEECH, PAUSE)
+        its.live.receive_event(CommitAudio())
+        item_id = its.call.conversation.last_id
+        await go_on(its, SPEECH)
+        its.live.receive_event(ClearAudio())
+        await turns_pass()
+        assert [(kind, item) for kind, _, item in agent.told if kind == "stopped"] == [
+            ("stopped", item_id),
+            ("stopped", None),
+        ]
+        assert [kind for kind, _, _ in agent.told] == ["started", "stopped", "started", "stopped"]
+
+
+@pytest.mark.parametrize("ear", [HelloEar, FrameEar])
+async def test_an_utterance_that_another_pod_began_to_hear_is_told_from_its_start(ear: Callable[[], Ear]) -> None:
+    """To the run that goes on with it, and of the same item."""
+    async with alone(engine_call(), Listener(ear())) as its:
+        await begun(its)
+        await say(its, SPEECH)
+        its.live.feed(HandoffPlanned())
+        snapshot, item_id = await stored(its), its.call.input_audio.item_id
+    agent = Listener(ear())
+    async with alone(taken_over(snapshot), agent) as its:
+        await goes_on(its)
+        assert agent.told[0] == ("started", None, item_id)
+        await go_on(its, SPEECH, SILENCE)
+        assert [kind for kind, _, _ in agent.told if kind in ("started", "stopped")] == ["started", "stopped"]
+        assert {item for _, _, item in agent.told} == {item_id} == {its.call.conversation.last_id}
+
+
+async def test_who_hears_nothing_any_more_is_told_so() -> None:
+    """With the end of the call."""
+    agent = Listener()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.finish("admin")
+        await until(lambda: agent.has_ended)
+
+
+# --- transcripts of the agent's own ----------------------------------------------
+
+
+async def test_what_an_agent_understood_is_durable_when_that_returns_and_told_as_of_an_ear() -> None:
+    """Between events, too."""
+    agent = Acting()
+    agent.ear = AgentEar()
+    calls: list[Call] = []
+
+    async def keep(call: Call) -> None:
+        calls.append(call)
+
+    agent.act = when(Started, keep)
+    async with alone(engine_call(), agent) as its:
+        connection = its.attach()
+        await settled(its)
+        its.live.feed(
+            UpdateSession({"type": "realtime", "audio": {"input": {"transcription": {"model": "whisper-1"}}}})
+        )
+        await hear(its)
+        await settled(its)
+        assert not [kind for kind in connection.pushed if "transcription" in kind]
+        item_id = next(event.item_id for event in agent.events if isinstance(event, Heard))
+        await calls[0].transcribed(item_id, "hello")
+        held = await its.store.load(its.call.call_id)
+        assert held is not None
+        assert b"hello" in held.items[item_id]
+        assert [kind.rpartition(".")[2] for kind in connection.pushed if "transcription" in kind] == [
+            "delta",
+            "completed",
+        ]
+        assert [item["content"][0].get("transcript") for item in calls[0].items if item["role"] == "user"] == ["hello"]
+
+
+async def test_what_is_no_audio_of_the_callers_has_no_transcript() -> None:
+    """Nor is too much kept of one, or what is no text; of an item that is gone nothing is."""
+    raised: list[type[Exception]] = []
+
+    async with alone(engine_call(), Acting()) as its:
+
+        async def act(call: Call) -> None:
+            async with call.speak() as speech:
+                await speech.text("Hi.")
+            await call.transcribed("item_gone", "hello")
+            for name, text in (
+                (its.call.conversation.last_id or "", "hello"),
+                ("item_gone", "a" * (MAX_TRANSCRIPT_CHARS + 1)),
+                ("item_gone", "\ud800"),
+            ):
+                try:
+                    await call.transcribed(name, text)
+                except ValueError as error:
+                    raised.append(type(error))
+
+        agent = its.live.responder.agent
+        assert isinstance(agent, Acting)
+        agent.act = when(Asked, act)
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+    assert raised == [ValueError, ValueError, UnicodeEncodeError]
+
+
+async def test_a_run_that_is_over_gives_no_transcripts() -> None:
+    """Another pod's agent does, or the next run."""
+    calls: list[Call] = []
+
+    async def keep(call: Call) -> None:
+        calls.append(call)
+
+    async with alone(engine_call(), Acting(when(Started, keep))) as its:
+        await begun(its)
+        await its.live.stop_work()
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0].transcribed("item_gone", "hello")
+
+
+async def test_rate_limits_of_a_model_are_sent_as_the_protocol_has_them() -> None:
+    """Any other event is the agent's own, or refused."""
+    limits = {"type": "rate_limits.updated", "rate_limits": [{"name": "tokens", "remaining": 10}]}
+    wrong = [
+        {"type": "rate_limits.updated"},
+        {"type": "rate_limits.updated", "rate_limits": [1]},
+        {"type": "response.done"},
+    ]
+
+    async def act(call: Call) -> None:
+        await call.send(limits)
+        for event in wrong:
+            with pytest.raises(ValueError, match="protocol|agent's own"):
+                await call.send(event)
+
+    tape = await whole(Acting(when(Asked, act)), ask)
+    assert tape.got.types.count("rate_limits.updated") == 1
+    assert "response.failed" not in tape.got.types
+    for snapshot in tape.snapshots:
+        got = await again(Acting(when(Asked, act)), snapshot, ask)
+        assert got.types.count("rate_limits.updated") == 1
+
+
+# --- sentences that are prepared ---------------------------------------------------
+
+SENTENCES = ("Hello there. ", "We are open from nine. ", "Come by. ", "Any day.")
+
+
+async def say_prepared(call: Call) -> None:
+    """Each sentence is told before the one in front of it is said."""
+    async with call.speak() as speech:
+        speech.prepare(SENTENCES[0])
+        for sentence, then in zip(SENTENCES, (*SENTENCES[1:], ""), strict=True):
+            if then:
+                speech.prepare(then)
+            await speech.text(sentence)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+async def test_what_is_prepared_is_said_as_what_is_not(*, deterministic: bool) -> None:
+    """The voice is asked for the same, with the same seeds, and all that comes of it is the same to the byte."""
+
+    async def say_plainly(call: Call) -> None:
+        async with call.speak() as speech:
+            for sentence in SENTENCES:
+                await speech.text(sentence)
+
+    plain, prepared = SpellingVoice(), SpellingVoice()
+    plain.deterministic = prepared.deterministic = deterministic
+    without = await whole(Acting(when(Asked, say_plainly), plain), ask)
+    tape = await whole(Acting(when(Asked, say_prepared), prepared), ask)
+    assert (tape.got.text, tape.got.audio) == (without.got.text, without.got.audio)
+    assert sorted(prepared.said, key=str) == sorted(plain.said, key=str)
+    if not deterministic:
+        return
+    for snapshot in tape.snapshots:
+        voice = SpellingVoice()
+        got = await again(Acting(when(Asked, say_prepared), voice), snapshot, ask)
+        assert (got.text, got.audio) == (tape.got.text, tape.got.audio)
+        assert set(voice.said) <= set(plain.said), "another pod never has something made that is not said"
+        assert len(set(voice.said)) == len(voice.said)
+
+
+@pytest.mark.parametrize("cut", [barge_in, cancel, truncate])
+async def test_an_interruption_drops_what_is_prepared_at_once(cut: Callable[[Alone], Awaitable[None]]) -> None:
+    """Also while the handler goes on with something else within its speech."""
+    voice = EndlessVoice()
+    may_end = asyncio.Event()
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Hello there.")
+            speech.prepare("Second.")
+            try:
+                await asyncio.Event().wait()
+            except SpeechInterrupted:
+                speech.prepare("Third.")
+                await may_end.wait()
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: voice.open == {"Second."} and voice.ended == ["Hello there."])
+        assert its.live.responder.prepared_bytes > 0
+        await cut(its)
+        await until(lambda: not voice.open)
+        assert its.live.responder.prepared_bytes == 0
+        may_end.set()
+        await settled(its)
+        assert "Third." not in voice.asked
+
+
+class EndlessVoice(Voice):
+    """Says two tenths of a second of what is first; of anything else more and more, until it is closed."""
+
+    name = "endless"
+    lead_ms = 60_000
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.open: set[str] = set()
+        self.ended: list[str] = []
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        self.asked.append(utterance.text)
+        self.open.add(utterance.text)
+        try:
+            for number in count():
+                if number == 2 and utterance.text == "Hello there.":
+                    return
+                yield VoicedAudio(bytes(PCM.size(100)), PCM)
+        finally:
+            self.open.remove(utterance.text)
+            self.ended.append(utterance.text)
+
+
+@pytest.mark.parametrize("end", ["leaves", "says other text", "says audio", "fails", "never leaves", "moves"])
+async def test_what_is_prepared_and_not_said_is_closed(end: str) -> None:
+    """However its speech goes on or ends: nothing is left at the voice."""
+    voice = EndlessVoice()
+
+    async def act(call: Call) -> None:
+        speaking = call.speak()
+        speech = await speaking.__aenter__()
+        speech.prepare("Hello there.")
+        speech.prepare("Second.")
+        await speech.text("Hello there.")
+        speech.prepare("Third.")
+        await until(lambda: voice.open == {"Second.", "Third."})
+        if end == "says other text":
+            await speech.text("Hello there.")
+        elif end == "says audio":
+            await speech.audio(bytes(PCM.size(100)), PCM, text="Beep.")
+        elif end == "fails":
+            error = RuntimeError("no")
+            await speaking.__aexit__(RuntimeError, error, None)
+            raise error
+        elif end == "moves":
+            await asyncio.Event().wait()
+        if end in ("says other text", "says audio"):
+            await until(lambda: not voice.open)
+        if end != "never leaves":
+            await speaking.__aexit__(None, None, None)
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: voice.open == {"Second.", "Third."})
+        if end == "moves":
+            await its.live.stop_work()
+        else:
+            await settled(its)
+        await until(lambda: not voice.open)
+
+
+async def test_a_voice_that_fails_ahead_fails_the_sentence_when_it_is_said() -> None:
+    """What was said in front of it stands."""
+    raised: list[VoiceFailed] = []
+
+    class Failing(SpellingVoice):
+        async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+            if utterance.text == SENTENCES[1]:
+                raise RuntimeError("no")
+            async for piece in super().say(utterance):
+                yield piece
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text(SENTENCES[0])
+            speech.prepare(SENTENCES[1])
+            await turns_pass(50)
+            try:
+                await speech.text(SENTENCES[1])
+            except VoiceFailed as error:
+                raised.append(error)
+
+    async with alone(engine_call(), Acting(when(Asked, act), Failing())) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert [error.kind for error in raised] == ["raised"]
+        assert said(its)[0].startswith(SENTENCES[0])
+
+
+async def test_of_a_reply_that_is_only_written_nothing_is_prepared() -> None:
+    """Nor is it kept if the voice is to speak otherwise by the time it is said."""
+    voice = SpellingVoice()
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            speech.prepare(SENTENCES[0])
+            await turns_pass()
+            if call.session.wants_audio:
+                its.live.feed(UpdateSession({"type": "realtime", "audio": {"output": {"speed": 1.2}}}))
+            await speech.text(SENTENCES[0])
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(UpdateSession({"type": "realtime", "output_modalities": ["text"]}))
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert voice.said == []
+        its.live.feed(UpdateSession({"type": "realtime", "output_modalities": ["audio"]}))
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert [one.speed for one in voice.said] == [1.0, 1.2]
+        assert said(its) == [SENTENCES[0], SENTENCES[0]]
+
+
+async def test_a_hint_that_comes_too_late_or_is_empty_means_nothing() -> None:
+    """Of a speech that is over, from a task that does not know; text that is no Unicode is refused as by `text`."""
+    voice = SpellingVoice()
+    speeches: list[Speech] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            speeches.append(speech)
+            speech.prepare("")
+            with pytest.raises(UnicodeEncodeError):
+                speech.prepare("\ud800")
+            await speech.text("Hi.")
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        speeches[0].prepare("More.")
+        await turns_pass()
+        await its.live.stop_work()
+        speeches[0].prepare("More.")
+        await turns_pass()
+        assert [one.text for one in voice.said] == ["Hi."]
