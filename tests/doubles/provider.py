@@ -50,9 +50,7 @@ KNOWN: dict[Task, frozenset[str]] = {
 }
 PREFIX = {"add_generation_prompt", "continue_final_message"}
 """With which vLLM goes on with the last message."""
-MESSAGE = frozenset(
-    {"role", "content", "name", "refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id"}
-)
+MESSAGE = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id"})
 MESSAGE_PREFIX = "prefix"
 """With which Mistral's and DeepSeek's models do."""
 MAX_INPUT_CHARS = 4096

@@ -92,7 +92,9 @@ def test_it_calls_tools_in_pieces(client: openai.OpenAI) -> None:
     [called] = message.tool_calls
     assert (called.function.name, called.function.arguments) == ("look_up", '{"order": "7", "most": 7}')
     result = {"role": "tool", "tool_call_id": called.id, "content": "on its way"}
-    after: Any = [ASKED, message.to_dict(), result]
+    function = {"name": called.function.name, "arguments": called.function.arguments}
+    asking = {"role": "assistant", "tool_calls": [{"id": called.id, "type": "function", "function": function}]}
+    after: Any = [ASKED, asking, result]
     told = client.chat.completions.create(model="m", messages=after, tools=[LOOK_UP])
     assert told.choices[0].message.content == f"The tool says: on its way. {ALL}"
     with pytest.raises(openai.BadRequestError, match="response messages"):
