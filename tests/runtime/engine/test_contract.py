@@ -609,7 +609,7 @@ async def test_a_run_that_is_over_gives_no_transcripts() -> None:
 async def test_rate_limits_of_a_model_are_sent_as_the_protocol_has_them() -> None:
     """Any other event is the agent's own, or refused."""
     limits = {"type": "rate_limits.updated", "rate_limits": [{"name": "tokens", "remaining": 10}]}
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"type": "rate_limits.updated"},
         {"type": "rate_limits.updated", "rate_limits": [1]},
         {"type": "response.done"},
@@ -688,10 +688,10 @@ async def test_an_interruption_drops_what_is_prepared_at_once(cut: Callable[[Alo
     async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
         await begun(its)
         its.live.feed(CreateResponse({}))
-        await until(lambda: voice.open == {"Second."} and voice.ended == ["Hello there."])
+        await until(lambda: voice.speaking == {"Second."} and voice.ended == ["Hello there."])
         assert its.live.responder.prepared_bytes > 0
         await cut(its)
-        await until(lambda: not voice.open)
+        await until(lambda: not voice.speaking)
         assert its.live.responder.prepared_bytes == 0
         may_end.set()
         await settled(its)
@@ -706,19 +706,19 @@ class EndlessVoice(Voice):
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.open: set[str] = set()
+        self.speaking: set[str] = set()
         self.ended: list[str] = []
 
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         self.asked.append(utterance.text)
-        self.open.add(utterance.text)
+        self.speaking.add(utterance.text)
         try:
             for number in count():
                 if number == 2 and utterance.text == "Hello there.":
                     return
                 yield VoicedAudio(bytes(PCM.size(100)), PCM)
         finally:
-            self.open.remove(utterance.text)
+            self.speaking.remove(utterance.text)
             self.ended.append(utterance.text)
 
 
@@ -734,7 +734,7 @@ async def test_what_is_prepared_and_not_said_is_closed(end: str) -> None:
         speech.prepare("Second.")
         await speech.text("Hello there.")
         speech.prepare("Third.")
-        await until(lambda: voice.open == {"Second.", "Third."})
+        await until(lambda: voice.speaking == {"Second.", "Third."})
         if end == "says other text":
             await speech.text("Hello there.")
         elif end == "says audio":
@@ -746,19 +746,19 @@ async def test_what_is_prepared_and_not_said_is_closed(end: str) -> None:
         elif end == "moves":
             await asyncio.Event().wait()
         if end in ("says other text", "says audio"):
-            await until(lambda: not voice.open)
+            await until(lambda: not voice.speaking)
         if end != "never leaves":
             await speaking.__aexit__(None, None, None)
 
     async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
         await begun(its)
         its.live.feed(CreateResponse({}))
-        await until(lambda: voice.open == {"Second.", "Third."})
+        await until(lambda: voice.speaking == {"Second.", "Third."})
         if end == "moves":
             await its.live.stop_work()
         else:
             await settled(its)
-        await until(lambda: not voice.open)
+        await until(lambda: not voice.speaking)
 
 
 async def test_a_voice_that_fails_ahead_fails_the_sentence_when_it_is_said() -> None:
