@@ -212,4 +212,6 @@ def _kind_of(error: BaseException) -> FailureKind:
 def _said(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, UpstreamLost):
+        return error.why
     return f"{type(error).__name__}: {error}"[:200]

@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from voice_agent.agents.relay.dialing import NoUpstream
 from voice_agent.agents.relay.pieces import Given, PieceQueue
 from voice_agent.agents.relay.requests import ResponseWanted
 from voice_agent.agents.relay.session import UpstreamSession
@@ -139,9 +140,10 @@ class ReplySource:
                 self._queue.begin(said, is_exact=session.is_exact)
                 reply = self._reply = await session.respond(self._wanted, said)
                 end = await self._heard(session, reply)
-            except UpstreamLost as lost:
-                log.warning("an upstream was lost in a reply", upstream=lost.upstream, why=lost.why)
-                self._failed(lost)
+            except (UpstreamLost, NoUpstream) as lost:
+                if isinstance(lost, UpstreamLost):
+                    log.warning("an upstream was lost in a reply", upstream=lost.upstream, why=lost.why)
+                    self._failed(lost)
                 before, said = said, await self._left()
                 in_vain = 0 if said != before else in_vain + 1
                 if in_vain >= MOST_IN_VAIN:

@@ -139,6 +139,7 @@ class UpstreamSession:
         """It is not wanted any more; what has come of it stays in the conversation."""
         if not reply.is_over:
             reply.drop()
+            self._tasks.keep(self._wait_over())
             with suppress(UpstreamLost):  # Then it is over.
                 await self._tasks.run(self._socket.send({"type": "response.cancel"}))
 
