@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tests.agents.relay.upstream_agent import question, words
@@ -16,7 +17,7 @@ NEARLY_ALL = 0.8
 """Of a word: whoever hears so much of it has heard it."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Heard:
     """One reply, as it came."""
 
@@ -29,17 +30,21 @@ class Heard:
     first_audio_s: float | None = None
     """Since the question."""
 
+    @cached_property
+    def _heard(self) -> list[str]:
+        return words_in(self.audio)
+
     @property
     def spoken(self) -> list[str]:
         """The words in the audio that are whole, or nearly."""
-        return [word for word in map(self._whole, words_in(self.audio)) if word]
+        return [word for word in map(self._whole, self._heard) if word]
 
     @property
     def fragments(self) -> list[str]:
         """Words that were cut off, and said again."""
-        return [word for word in words_in(self.audio) if not self._whole(word)]
+        return [word for word in self._heard if not self._whole(word)]
 
-    @property
+    @cached_property
     def faults(self) -> list[str]:
         """What is wrong with it."""
         found = []

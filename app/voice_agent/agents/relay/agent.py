@@ -9,7 +9,7 @@ from voice_agent.agents.relay.relay_settings import RelaySettings
 from voice_agent.agents.relay.relayed_call import RelayedCall
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.call import Call
-from voice_agent.kit.ear import Ear
+from voice_agent.kit.ear import AgentEar
 from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.kit.voice import Voice
 from voice_agent.providers.client import ProviderClient
@@ -24,7 +24,7 @@ class Relay(Agent):
 
     name = "relay"
     Settings = RelaySettings
-    ear = Ear()
+    ear = AgentEar()
     """The upstream understands the caller, unless an ear is set."""
     voice = Voice()
     """The upstream speaks."""
@@ -54,7 +54,7 @@ class Relay(Agent):
         """See `Agent.run`. An event whose speech was interrupted is done."""
         assert self._settings is not None
         assert self._dialer is not None
-        transcribes = type(self.ear) is Ear
+        transcribes = isinstance(self.ear, AgentEar)
         relayed = RelayedCall(call, self._dialer, self._settings, transcribes=transcribes)
         try:
             async for event in call.events():

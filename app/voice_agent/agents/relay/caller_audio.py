@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
 
 from voice_agent.agents.relay.session import UpstreamSession
 from voice_agent.agents.relay.upstream_reply import UpstreamLost
 from voice_agent.kit.call import Call
 from voice_agent.kit.clip import Clip
+from voice_agent.kit.hearing import Hearing, HearingKind
 
 BEFORE_MS = 1_000
 """Of audio that goes up with the beginning of an utterance: what turn detection takes to hear it, and its padding."""
@@ -49,11 +49,11 @@ class CallerAudio:
                 self._keep(frame)
 
     async def _follow(self) -> None:
-        async for heard in hearing_of(self._call):
+        async for heard in self._call.hearing():
             await self._heed(heard)
 
-    async def _heed(self, heard: Any) -> None:
-        if heard.kind == "started" and not self.is_speaking:
+    async def _heed(self, heard: Hearing) -> None:
+        if heard.kind is HearingKind.STARTED and not self.is_speaking:
             self.is_speaking = True
             self._changed()
             self._session = self._using()
@@ -67,7 +67,7 @@ class CallerAudio:
                 except UpstreamLost:
                     self._session = None
             await self._send(before)
-        elif heard.kind == "stopped":
+        elif heard.kind is HearingKind.STOPPED:
             if self._session is not None:
                 self._session.appended.item_id = heard.item_id
             self.is_speaking, self._session = False, None
@@ -91,11 +91,3 @@ class CallerAudio:
             await session.append(audio)
         except UpstreamLost:
             self._session = None
-
-
-async def hearing_of(call: Call) -> AsyncIterator[Any]:
-    """What is being heard, where the call tells it."""
-    hearing = getattr(call, "hearing", None)
-    if hearing is not None:
-        async for heard in hearing():
-            yield heard

@@ -89,10 +89,13 @@ class HeldConversation:
         for commit in self.commits:
             commit.is_known.set()
 
-    def our_id(self, upstream_id: str) -> str:
-        """Our id of what the caller said in an item of the upstream's; ""."""
+    def transcribed(self, upstream_id: str) -> str:
+        """The upstream says what the caller said in an item, the first time: our id of it; ""."""
         item = self._newest(upstream_id)
-        return item.content.audio_of if item is not None else ""
+        if item is None or item.is_transcribed:
+            return ""
+        item.is_transcribed = True
+        return item.content.audio_of
 
     # --- what the upstream says -------------------------------------------------
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
 from voice_agent.agents.relay.caller_audio import CallerAudio
 from voice_agent.agents.relay.conversation import CallerTurn, bring
 from voice_agent.agents.relay.dialing import UpstreamDialer
@@ -24,8 +22,8 @@ from voice_agent.kit.events import Asked, Event, Heard, Interrupted, Started
 from voice_agent.kit.speech import Speech
 
 GREETING = "Greet the caller. Say exactly this, and nothing else: "
-
-log = structlog.get_logger(__name__)
+MAX_TRANSCRIPT_CHARS = 16 * 1024
+"""Of one turn of the caller's: more than anybody says in it. An upstream that tells more is cut short."""
 
 
 class RelayedCall:
@@ -142,8 +140,7 @@ class RelayedCall:
                             raise end.error
                         return end
         finally:
-            if (cancelling := source.stop()) is not None:
-                self._dialer.run(cancelling)
+            source.stop()
 
     async def _tell_rate_limits(self) -> None:
         session = self.sessions.using
@@ -167,9 +164,9 @@ class RelayedCall:
         await bring(session, self._call.items)
 
     def _transcribed(self, item_id: str, text: str | None) -> None:
-        transcribed = getattr(self._call, "transcribed", None)
-        if self._transcribes and transcribed is not None:
-            task = asyncio.create_task(transcribed(item_id, text))
+        if self._transcribes:
+            text = text[:MAX_TRANSCRIPT_CHARS] if text is not None else None
+            task = asyncio.create_task(self._call.transcribed(item_id, text))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

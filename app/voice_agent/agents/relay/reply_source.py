@@ -13,9 +13,8 @@ What has come is said while the next session is opened, so the caller notices no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -114,12 +113,11 @@ class ReplySource:
         if self._cut is not None and not self._cut.done():
             self._cut.set_result(said)
 
-    def stop(self) -> Coroutine[Any, Any, None] | None:
-        """It is not wanted any more. What tells the upstream so, where it has not ended: to be run."""
+    def stop(self) -> None:
+        """It is not wanted any more; the upstream is told so, where it has not ended."""
         self._task.cancel()
-        if self._session is None or self._reply is None:
-            return None
-        return self._session.cancel(self._reply)
+        if self._session is not None and self._reply is not None:
+            self._session.cancel(self._reply)
 
     # --- the upstreams' side ----------------------------------------------------
 
@@ -186,7 +184,7 @@ class ReplySource:
                     pass
             self._changed.set()
             if not calls and self._queue.is_at_boundary and self._is_ending(session):
-                await session.cancel(reply)
+                session.cancel(reply)
                 return None
             await self._wait_given()
 

@@ -135,20 +135,25 @@ class UpstreamSession:
         """Ask for a response, once the one before is over; `said`: see `ResponseWanted.create`."""
         return await self._tasks.run(self._respond(wanted, said))
 
-    async def cancel(self, reply: UpstreamReply) -> None:
+    def cancel(self, reply: UpstreamReply) -> None:
         """It is not wanted any more; what has come of it stays in the conversation."""
         if not reply.is_over:
             reply.drop()
-            self._tasks.keep(self._wait_over())
-            with suppress(UpstreamLost):  # Then it is over.
-                await self._tasks.run(self._socket.send({"type": "response.cancel"}))
+            self._tasks.start(self._socket.send({"type": "response.cancel"}))
+            self._tasks.start(self._wait_over())
 
     async def truncate(self, text: str, heard_ms: int) -> None:
         """Of what it said last the caller heard so much, which was `text`."""
         said = self.held.said_last(text)
         if said is not None:
             said.cut(text)
-            await self._tasks.run(self._socket.send(truncate_item(said.upstream_id, min(heard_ms, said.audio_ms))))
+            event = truncate_item(said.upstream_id, min(heard_ms, said.audio_ms))
+
+            async def cut() -> None:
+                await self._wait_over()
+                await self._socket.send(event)
+
+            await self._tasks.run(cut())
 
     async def _make_equal(self, wanted: Sequence[WantedItem]) -> None:
         await self._wait_over()
@@ -219,7 +224,7 @@ class UpstreamSession:
             case AudioCommitted(item_id):
                 self.held.committed(item_id)
             case CallerTranscribed(item_id, text):
-                if our_id := self.held.our_id(item_id):
+                if our_id := self.held.transcribed(item_id):
                     self.on_transcribed(our_id, text)
             case RateLimits(limits):
                 self.rate_limits = limits

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 from voice_agent.agents.relay.content import CALL, MESSAGE, OUTPUT, Content, ContentReader
@@ -33,6 +34,8 @@ class HeldItem:
     """Of a function call, the upstream's."""
     audio_ms: int = 0
     """Of what it said: how much of that it sent."""
+    is_transcribed: bool = False
+    """Of what the caller said: it has told what that was."""
 
     def cut(self, text: str) -> None:
         """What was not heard of it is cut off."""
@@ -125,4 +128,7 @@ def _created(wanted: WantedItem, upstream_id: str, call_ids: list[str]) -> tuple
 
 
 def _call_id(item: Item) -> str:
-    return str(item.get("call_id") or "")[-MAX_CALL_ID_CHARS:] or "call"
+    ours = str(item.get("call_id") or "call")
+    if len(ours) <= MAX_CALL_ID_CHARS:
+        return ours
+    return f"call_{blake2b(ours.encode(), digest_size=12).hexdigest()}"

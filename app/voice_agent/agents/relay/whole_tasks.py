@@ -18,12 +18,16 @@ class WholeTasks:
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it once what was asked for before is done. Raises what it raises."""
+        return await asyncio.shield(self.start(work))
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Have it done once what was asked for before is done."""
 
         async def done() -> T:
             async with self._one_by_one:
                 return await work
 
-        return await asyncio.shield(self.keep(done()))
+        return self.keep(done())
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do it beside all else."""
