@@ -137,7 +137,7 @@ def test_variables_stand_over_the_file_that_one_of_them_names(tmp_path: Path) ->
     settings = desk(SETTINGS=str(file), GREETING="Good day.")
     assert settings == Declared(limit=4, greeting="Good day.", words=["one"], limits=Limits(calls=9))
     taken = found(Counter(), COUNTER_SETTINGS=str(file), COUNTER_VOICE="soft")[0]["counter"]
-    assert (taken.ear, taken.voice) == ("good", "soft")
+    assert (taken.ear, taken.voice) == (("good",), ("soft",))
     assert dict(taken.values) == {"limit": 4, "greeting": "Welcome.", "words": ["one"], "limits": {"calls": 9}}
 
 

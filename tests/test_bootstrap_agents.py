@@ -88,6 +88,29 @@ def test_the_ear_and_the_voice_that_are_set_are_what_an_agent_gets(
     assert (agent.ear.name, agent.voice.name) == ("pocketsphinx", "espeak")
 
 
+async def test_a_pod_whose_providers_are_dead_is_ready_all_the_same(
+    named: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be back when the first caller comes; a local engine beside them is opened."""
+    dead = f"http://127.0.0.1:{free_port()}/v1"
+    monkeypatch.setenv("VOICE_AGENT_MINE_EAR", dead)
+    monkeypatch.setenv("VOICE_AGENT_MINE_VOICE", f"{dead},{dead}/other,espeak")
+    agents = make_agents(named)[0]
+    await agents.open()
+    assert agents.healths() == []
+    await agents.ready()
+    mine = agents.registry.agent("mine")
+    assert isinstance(mine, Agent)
+    assert isinstance(mine.ear, HttpEar)
+    assert isinstance(mine.voice, FallbackVoice)
+    with pytest.raises(ProviderFailed):
+        await mine.ear.transcribe(Clip(bytes(4800), PCM))
+    said = [piece async for piece in mine.voice.say(Utterance("Good morning.", "alloy"))]
+    assert sum(len(piece.audio) for piece in said) > 24_000, "the local voice has said it"
+    assert {health.provider for health in agents.healths()} == {dead.split("/")[2]}
+    await agents.close()
+
+
 @pytest.mark.parametrize("kind", ["ear", "voice"])
 def test_an_ear_or_a_voice_that_there_is_not_stops_the_start(
     named: Settings, monkeypatch: pytest.MonkeyPatch, kind: str

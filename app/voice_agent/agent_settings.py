@@ -27,9 +27,19 @@ from voice_agent.invalid_settings import HIDDEN, in_one_line, line
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.naming import SETTINGS_PREFIX, settings_prefix
 from voice_agent.settings import FILE_SUFFIX, misspelt, read_secret
+from voice_agent.speech_settings import (
+    KEY,
+    SPEECH,
+    SPEECH_SECRETS,
+    EarChoice,
+    Given,
+    VoiceChoice,
+    ear_choice,
+    voice_choice,
+)
 
-EAR, VOICE, FILE = "ear", "voice", "settings"
-OWN = (EAR, VOICE, FILE)
+FILE = "settings"
+OWN = (*SPEECH, FILE)
 """What the server itself takes of each agent's settings."""
 OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_(PROTO|PORT|ADDR))?)?)$")
 """How variables end that Kubernetes puts into every container beside a service: of ``voice-agent-blue``, for one,
@@ -41,17 +51,9 @@ class AgentSettings(NamedTuple):
 
     values: Any
     """For `Kit.settings`."""
-    ear: str = ""
-    """The name of the ear that it is to have; "" is its own choice."""
-    voice: str = ""
-
-
-class _Given(NamedTuple):
-    """A setting, and where it is from."""
-
-    value: Any
-    where: str
-    """In the words of who wrote it: a variable, or a file and a name in it."""
+    ear: EarChoice = ()
+    """The ears that it is to have, in the order of preference; none is its own choice."""
+    voice: VoiceChoice = ()
 
 
 def agent_settings(agent: Agent, variables: Mapping[str, str], beside: Path | None = None) -> AgentSettings:
@@ -65,10 +67,14 @@ def agent_settings(agent: Agent, variables: Mapping[str, str], beside: Path | No
     file = Path(named) if named else beside
     given = {}
     if file is not None and (named or file.is_file()):
-        given = {name: _Given(value, f"{file}: {name}") for name, value in _from_file(file, agent).items()}
+        given = {name: Given(value, f"{file}: {name}") for name, value in _from_file(file, agent).items()}
     given |= _from_variables(agent, variables)
-    ear, voice = (str(given.pop(name).value) if name in given else "" for name in (EAR, VOICE))
+    ear, voice = ear_choice(given), voice_choice(given)
+    for name in SPEECH:
+        given.pop(name, None)
     declared = declared_settings(agent)
+    if declared is not None and KEY not in declared.model_fields and declared.model_config.get("extra") != "allow":
+        given.pop(KEY, None)
     if declared is None:
         return AgentSettings(MappingProxyType({name: one.value for name, one in given.items()}), ear, voice)
     return AgentSettings(_validated(agent, declared, given, file), ear, voice)
@@ -126,10 +132,11 @@ def _names_of(agent: Agent) -> frozenset[str] | None:
     """Every setting of an agent, as variables have it behind their prefix; None: any."""
     declared = declared_settings(agent)
     if isinstance(agent, Echo | Loopback):
-        return frozenset(name.upper() for name in OWN)
+        return frozenset(name.upper() for name in (*OWN, KEY, *(name + FILE_SUFFIX for name in SPEECH_SECRETS)))
     if declared is None or declared.model_config.get("extra") == "allow":
         return None
-    names = [*OWN, *declared.model_fields, *(name + FILE_SUFFIX for name in _from_files(declared))]
+    names = [*OWN, KEY, *declared.model_fields]
+    names += [name + FILE_SUFFIX for name in (*SPEECH_SECRETS, *_from_files(declared))]
     return frozenset(name.upper() for name in names)
 
 
@@ -178,7 +185,7 @@ def _from_file(file: Path, agent: Agent) -> dict[str, Any]:
         raise SettingsError(f"{variable}: cannot read {str(file)!r}: {reason}.") from error
     declared = declared_settings(agent)
     if declared is not None and declared.model_config.get("extra") != "allow":
-        known = [*declared.model_fields, EAR, VOICE]
+        known = [*declared.model_fields, *SPEECH, KEY]
         for name in found:
             if name not in known:
                 nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
@@ -186,28 +193,34 @@ def _from_file(file: Path, agent: Agent) -> dict[str, Any]:
     return found
 
 
-def _from_variables(agent: Agent, variables: Mapping[str, str]) -> dict[str, _Given]:
+def _from_variables(agent: Agent, variables: Mapping[str, str]) -> dict[str, Given]:
     prefix = settings_prefix(agent.name)
     declared = declared_settings(agent)
     fields = {name.upper(): name for name in declared.model_fields} if declared else {}
-    found: dict[str, _Given] = {}
+    found: dict[str, Given] = {}
     for variable, value in variables.items():
         rest = variable.removeprefix(prefix)
         name = fields.get(rest, rest.lower())
         if declared is not None and name in fields.values():
-            found[name] = _Given(_parsed(value, declared.model_fields[name].annotation), variable)
+            found[name] = Given(_parsed(value, declared.model_fields[name].annotation), variable)
         elif name != FILE:
-            found[name] = _Given(value, variable)
-    for name in _from_files(declared) if declared is not None else ():
+            found[name] = Given(value, variable)
+    # `…_KEY_FILE` of an agent that declares nothing is a text like any other.
+    secrets = {
+        name
+        for name in SPEECH_SECRETS
+        if name.upper() + FILE_SUFFIX not in fields and (name != KEY or declared is not None)
+    }
+    for name in secrets.union(_from_files(declared) if declared is not None else ()):
         variable = prefix + name.upper()
         found.pop(name.lower() + FILE_SUFFIX.lower(), None)
         text = read_secret(variable, variables)
         if text is not None:
-            found[name] = _Given(text, variable)
+            found[name] = Given(text, variable)
     return found
 
 
-def _validated(agent: Agent, declared: type[BaseModel], given: Mapping[str, _Given], file: Path | None) -> BaseModel:
+def _validated(agent: Agent, declared: type[BaseModel], given: Mapping[str, Given], file: Path | None) -> BaseModel:
     try:
         return declared.model_validate({name: one.value for name, one in given.items()})
     except ValidationError as error:

@@ -97,6 +97,7 @@ async def build(
         stuck.start()
         stack.push_async_callback(agents.close)
         await agents.open()
+        metrics.registry.watch_providers(agents.healths)
         if own_name:
             # Last of all: until the first heartbeat shows it, a name is kept for seconds only.
             name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes, SystemClock())

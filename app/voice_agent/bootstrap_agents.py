@@ -5,32 +5,45 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
-from voice_agent.agent_settings import EAR, VOICE, AgentSettings, settings_of_all
+from voice_agent.agent_settings import AgentSettings, settings_of_all
 from voice_agent.agents.loading import load_agents, load_anew
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
+from voice_agent.providers.client import ProviderClient
+from voice_agent.providers.health import ProviderHealth
 from voice_agent.settings import Settings, agent_variables
 from voice_agent.speech.providers import SpeechProviders
 from voice_agent.speech.workers import SpeechWorkers
+from voice_agent.speech_settings import EAR, VOICE
 
 T = TypeVar("T")
+Choice = TypeVar("Choice", bound=tuple[object, ...])
 
 
 class PodAgents:
     """The agents of a pod, and what they hear and speak with."""
 
     def __init__(
-        self, registry: AgentRegistry, settings: Mapping[str, AgentSettings], providers: SpeechProviders
+        self,
+        registry: AgentRegistry,
+        settings: Mapping[str, AgentSettings],
+        providers: SpeechProviders,
+        kit: Kit | None = None,
     ) -> None:
-        """`settings`: of each agent that takes any. Gives each its ear and its voice; raises `SettingsError`."""
+        """`settings`: of each agent that takes any. Gives each its ear and its voice; raises `SettingsError`.
+
+        `kit`: what they get, but for their settings; with `providers` on its HTTP client.
+        """
         self.registry = registry
         self._settings = settings
         self._providers = providers
-        self._kit = Kit(ears=providers.ears, voices=providers.voices)
+        self._kit = replace(kit or Kit(), ears=providers.ears, voices=providers.voices)
         self._opened = AsyncExitStack()
         for name, its in settings.items():
             agent = registry.served[name].agent
@@ -55,6 +68,10 @@ class PodAgents:
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice."""
         await self._opened.aclose()
+
+    def healths(self) -> list[ProviderHealth]:
+        """How the providers do that were asked."""
+        return list(self._kit.shared(ProviderClient).healths()) if self._kit.has_http else []
 
     async def reload(self, name: str) -> Agent:
         """Put one that is loaded anew, opened and ready, in the place of an agent that is from a file.
@@ -104,7 +121,9 @@ def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
     if settings.reload and not any(one.file for one in registry.served.values()):
         raise SettingsError("VOICE_RELOAD: no agent is from a file, such as --agent agent.py:Agent.")
     found, warnings = settings_of_all(registry.served, agent_variables())
-    return PodAgents(registry, found, SpeechProviders(SpeechWorkers(speech_workers))), warnings
+    kit = Kit()
+    providers = SpeechProviders(SpeechWorkers(speech_workers), partial(kit.shared, ProviderClient))
+    return PodAgents(registry, found, providers, kit), warnings
 
 
 def equip(agent: Agent, settings: AgentSettings, providers: SpeechProviders) -> None:
@@ -113,10 +132,10 @@ def equip(agent: Agent, settings: AgentSettings, providers: SpeechProviders) -> 
     agent.voice = _had(agent, VOICE, settings.voice, providers.voice_for)
 
 
-def _had(agent: Agent, kind: str, name: str, find: Callable[[Agent, str], T]) -> T:
+def _had(agent: Agent, kind: str, chosen: Choice, find: Callable[[Agent, Choice], T]) -> T:
     try:
-        return find(agent, name)
+        return find(agent, chosen)
     except SettingsError as error:
-        if not name:
+        if not chosen:
             raise
         raise SettingsError(f"{settings_prefix(agent.name)}{kind.upper()}: {error}") from error

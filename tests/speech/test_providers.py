@@ -93,8 +93,8 @@ def test_settings_go_before_what_the_agent_brings(found: SpeechProviders, monkey
     assert found.voice_for(its) is its_voice
     assert not found.ears
     assert not found.voices
-    assert found.ear_for(its, "added") is found.ears["added"] is found.ear_for(agent(), "added")
-    assert found.voice_for(its, "added") is found.voices["added"]
+    assert found.ear_for(its, ["added"]) is found.ears["added"] is found.ear_for(agent(), ["added"])
+    assert found.voice_for(its, ["added"]) is found.voices["added"]
 
 
 def test_a_name_that_nothing_has_is_told_with_those_there_are(
@@ -103,9 +103,9 @@ def test_a_name_that_nothing_has_is_told_with_those_there_are(
     """One line at the start."""
     have(monkeypatch, voices=ToneVoice)
     with pytest.raises(SettingsError, match=r"^There is no ear 'whisper'; known are 'pocketsphinx'\.$"):
-        found.ear_for(agent(), "whisper")
+        found.ear_for(agent(), ["whisper"])
     with pytest.raises(SettingsError, match=r"^There is no voice 'piper'; known are 'added', 'espeak'\.$"):
-        found.voice_for(agent(), "piper")
+        found.voice_for(agent(), ["piper"])
 
 
 def test_without_the_demo_an_agent_needs_a_voice_of_its_own(
@@ -116,9 +116,9 @@ def test_without_the_demo_an_agent_needs_a_voice_of_its_own(
     with pytest.raises(SettingsError, match=r"^The agent 'counter' has no voice: .*pip install 'voice-agent\[demo\]'"):
         found.voice_for(agent())
     with pytest.raises(SettingsError, match=r"^The voice 'espeak' needs .*pip install 'voice-agent\[demo\]'"):
-        found.voice_for(agent(), "espeak")
+        found.voice_for(agent(), ["espeak"])
     with pytest.raises(SettingsError, match=r"^The ear 'pocketsphinx' needs .*pip install 'voice-agent\[demo\]'"):
-        found.ear_for(agent(), "pocketsphinx")
+        found.ear_for(agent(), ["pocketsphinx"])
     assert type(found.ear_for(agent())) is Ear
     voice, none = ToneVoice(), Voice()
     assert found.voice_for(agent(voice=voice)) is voice
@@ -235,7 +235,7 @@ def test_a_wrong_ear_is_one_line_at_the_start(
     """It names where it comes from, and what is wrong."""
     have(monkeypatch, ears=made)
     with pytest.raises(SettingsError, match=f"^The ear 'added' of 'package:ears' {wrong}.*$"):
-        found.ear_for(agent(), "added")
+        found.ear_for(agent(), ["added"])
     if made is not raises:
         with pytest.raises(SettingsError, match=f"^The ear of the agent 'counter' {wrong}.*$"):
             found.ear_for(agent(made()))
@@ -282,6 +282,6 @@ def test_a_wrong_voice_is_one_line_at_the_start(
     """It names where it comes from, and what is wrong."""
     have(monkeypatch, voices=made)
     with pytest.raises(SettingsError, match=f"^The voice 'added' of 'package:voices' {wrong}.*$"):
-        found.voice_for(agent(), "added")
+        found.voice_for(agent(), ["added"])
     with pytest.raises(SettingsError, match=f"^The voice of the agent 'counter' {wrong}.*$"):
         found.voice_for(agent(voice=made()))

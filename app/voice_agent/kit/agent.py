@@ -46,6 +46,10 @@ class _SharedClient:
             self._client = httpx.AsyncClient(transport=GivingUpTransport(limits), cookies=no_cookies)
         return self._client
 
+    @property
+    def is_made(self) -> bool:
+        return self._client is not None
+
     def made(self, make: Callable[[httpx.AsyncClient], T]) -> T:
         if make not in self._made:
             self._made[make] = make(self.get())
@@ -80,6 +84,11 @@ class Kit:
     def shared(self, make: Callable[[httpx.AsyncClient], T]) -> T:
         """What `make` gives of `http`: made once for all agents of the pod, as a `ProviderClient` is."""
         return self._http.made(make)
+
+    @property
+    def has_http(self) -> bool:
+        """Whether `http` has been asked for."""
+        return self._http.is_made
 
     def with_settings(self, settings: Any) -> Self:
         """The same for an agent that has other settings."""

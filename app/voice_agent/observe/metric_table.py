@@ -127,6 +127,14 @@ TABLE = (
         "Requests to providers that are over, by whether it is known what they used.",
         "provider model known",
     ),
+    Spec("voice_provider_state", Kind.SAMPLED, "1 for how a provider's model does now, else 0.", "provider model state"),
+    Spec("voice_provider_answers_total", Kind.SAMPLED, "Requests that a provider answered.", "provider model"),
+    Spec(
+        "voice_provider_failures_total",
+        Kind.SAMPLED,
+        "Requests that a provider did not answer, or not to the end.",
+        "provider model kind",
+    ),
     Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),
     Spec(
         "voice_resume_gap_seconds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -12,8 +13,13 @@ from prometheus_client.registry import Collector
 
 from voice_agent.observe.logs import dropped_lines
 from voice_agent.observe.metric_table import TABLE, Kind, Spec
+from voice_agent.providers.breaker import BreakerState
+from voice_agent.providers.health import ProviderHealth
 from voice_agent.runtime.ports import Frames, PodStatus, StoreState
 from voice_agent.stores.base import PodState
+
+
+WORSE = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
 
 
 class MetricRegistry:
@@ -25,6 +31,7 @@ class MetricRegistry:
         self._pod = (color, version)
         self._status: Callable[[], PodStatus] | None = None
         self._not_resumable: Callable[[], int] = lambda: 0
+        self._providers: Callable[[], Iterable[ProviderHealth]] = tuple
         self._families = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -62,6 +69,10 @@ class MetricRegistry:
         self._status = status
         self._not_resumable = not_resumable
 
+    def watch_providers(self, healths: Callable[[], Iterable[ProviderHealth]]) -> None:
+        """Read how providers do from now on."""
+        self._providers = healths
+
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate(self._families)
@@ -85,6 +96,7 @@ class MetricRegistry:
             "voice_log_lines_dropped_total": [((), dropped_lines())],
             "voice_audio_frames_total": [(("in",), self._frames.came), (("out",), self._frames.went)],
         }
+        values |= _provider_values(self._providers())
         for spec in TABLE:
             if spec.kind is Kind.SAMPLED:
                 yield self._family(spec, values[spec.name])
@@ -95,6 +107,26 @@ class MetricRegistry:
         for label_values, value in values:
             family.add_metric((*self._pod, *label_values), value)
         return family
+
+
+def _provider_values(healths: Iterable[ProviderHealth]) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+    """Endpoints of one provider and model are one; the worst of their states is told."""
+    states: dict[tuple[str, str], BreakerState] = {}
+    answers: Counts[tuple[str, ...]] = Counts()
+    failures: Counts[tuple[str, ...]] = Counts()
+    for health in healths:
+        who = health.provider, health.model
+        states[who] = max(states.get(who, BreakerState.CLOSED), health.state, key=WORSE.index)
+        answers[who] += health.answers
+        for kind, count in health.failures.items():
+            failures[*who, kind.value] += count
+    return {
+        "voice_provider_state": [
+            ((*who, each.value), 1 if state is each else 0) for who, state in states.items() for each in BreakerState
+        ],
+        "voice_provider_answers_total": list(answers.items()),
+        "voice_provider_failures_total": list(failures.items()),
+    }
 
 
 class _Sampler(Collector):

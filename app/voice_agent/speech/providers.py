@@ -1,5 +1,7 @@
 """Which ears and voices there are, and which of them an agent hears and speaks with.
 
+Those over HTTP go by their address, and several are one that falls back.
+
 A package adds one with an entry point of the group ``voice_agent.ears`` or ``voice_agent.voices``: it names a callable
 that takes nothing and returns an `Ear` or a `Voice`. Those that come with the server need the extra `demo`; what
 imports an engine is not loaded before it is asked for.
@@ -8,7 +10,7 @@ imports an engine is not loaded before it is asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -19,7 +21,12 @@ from voice_agent.extras import DEMO, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.ear import Ear
 from voice_agent.kit.voice import Voice
+from voice_agent.providers.client import ProviderClient
 from voice_agent.speech.espeak_voice import EspeakVoice
+from voice_agent.speech.fallback_ear import FallbackEar
+from voice_agent.speech.fallback_voice import FallbackVoice
+from voice_agent.speech.http_ear import EarEndpoint, HttpEar
+from voice_agent.speech.http_voice import HttpVoice, VoiceEndpoint
 from voice_agent.speech.pocketsphinx_ear import PocketsphinxEar
 from voice_agent.speech.provider_faults import ear_fault, voice_fault
 from voice_agent.speech.workers import SpeechWorkers
@@ -33,8 +40,9 @@ Provider = TypeVar("Provider", Ear, Voice)
 class SpeechProviders:
     """The ears and voices of a pod. One is made when it is first asked for; only those are opened."""
 
-    def __init__(self, workers: SpeechWorkers) -> None:
-        """`workers`: shared by the ear and the voice that come with the server."""
+    def __init__(self, workers: SpeechWorkers, client: Callable[[], ProviderClient] | None = None) -> None:
+        """`workers`: shared by the ear and the voice that come with the server. `client`: of those over HTTP."""
+        self._client = client or _no_client
         self._ears = _Shelf("ear", EAR_GROUP, ear_fault, {PocketsphinxEar.name: lambda: PocketsphinxEar(workers)})
         self._voices = _Shelf("voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: lambda: EspeakVoice(workers)})
         self._used: list[Ear | Voice] = []
@@ -51,14 +59,15 @@ class SpeechProviders:
         """As `ears`."""
         return MappingProxyType(self._voices.made)
 
-    def ear_for(self, agent: Agent, named: str = "") -> Ear:
-        """What hears an agent's callers: the ear of that name, else the agent's own, else the server's.
+    def ear_for(self, agent: Agent, chosen: Sequence[str | EarEndpoint] = ()) -> Ear:
+        """What hears an agent's callers: those chosen, by name or address, else the agent's own, else the server's.
 
         Where the server has none: a plain `Ear()`, which understands nothing. Raises `SettingsError` for
         one that cannot be had.
         """
-        if named:
-            found = self._ears.get(named)
+        if chosen:
+            ears = [self._ears.get(each) if isinstance(each, str) else HttpEar(self._client, each) for each in chosen]
+            found = ears[0] if len(ears) == 1 else FallbackEar(ears)
         elif agent.ear is not None:
             found = agent.ear
             if type(found) is not Ear:
@@ -67,14 +76,17 @@ class SpeechProviders:
             found = self._ears.get(PocketsphinxEar.name) if missing_extra(DEMO) is None else Ear()
         return self._use(found)
 
-    def voice_for(self, agent: Agent, named: str = "") -> Voice:
-        """What says the texts of an agent: the voice of that name, else the agent's own, else the server's.
+    def voice_for(self, agent: Agent, chosen: Sequence[str | VoiceEndpoint] = ()) -> Voice:
+        """What says the texts of an agent: those chosen, by name or address, else the agent's own, else the server's.
 
         Raises `SettingsError` for one that cannot be had, and where the server has none. An agent that has no text
         said sets its `voice` to a plain `Voice()`.
         """
-        if named:
-            found = self._voices.get(named)
+        if chosen:
+            voices = [
+                self._voices.get(each) if isinstance(each, str) else HttpVoice(self._client, each) for each in chosen
+            ]
+            found = voices[0] if len(voices) == 1 else FallbackVoice(voices)
         elif agent.voice is not None:
             found = agent.voice
             if type(found) is not Voice:
@@ -104,7 +116,7 @@ class SpeechProviders:
 
     async def close_unused(self, agents: Iterable[Agent]) -> None:
         """Close what none of these agents has, but for what is had by name. Each is closed, whatever others raise."""
-        kept = [each for agent in agents for each in (agent.ear, agent.voice)]
+        kept = [part for agent in agents for each in (agent.ear, agent.voice) if each for part in _parts(each)]
         kept += [*self._ears.made.values(), *self._voices.made.values()]
         async with AsyncExitStack() as closing:
             for provider in self._open:
@@ -126,8 +138,9 @@ class SpeechProviders:
             await provider.close()
 
     def _use(self, provider: Provider) -> Provider:
-        if not _is_in(provider, self._used):
-            self._used.append(provider)
+        for part in _parts(provider):
+            if not _is_in(part, self._used):
+                self._used.append(part)
         return provider
 
 
@@ -170,6 +183,21 @@ class _Shelf(Generic[Provider]):
         if (missing := missing_extra(DEMO)) is not None:
             raise SettingsError(f"{what} {missing}.")
         return self._own[name]()
+
+
+def _no_client() -> ProviderClient:
+    raise SettingsError("There is no HTTP client for an ear or a voice by address.")
+
+
+def _parts(provider: Ear | Voice) -> Sequence[Ear | Voice]:
+    """What is opened and closed by itself, for others may have it too."""
+    match provider:
+        case FallbackEar():
+            return provider.ears
+        case FallbackVoice():
+            return provider.voices
+        case _:
+            return (provider,)
 
 
 def _is_in(provider: Ear | Voice, others: Iterable[Ear | Voice | None]) -> bool:

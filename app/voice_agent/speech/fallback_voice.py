@@ -1,0 +1,161 @@
+"""Several voices of which the next goes on, in the middle of a sentence, where one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.providers.hedging import NoneAnswered, first_to_answer
+from voice_agent.speech.preference import in_order, tell_overtaken
+from voice_agent.speech.voice_take import HELD_LATER_MS, HELD_MS, VoiceTake
+from voice_agent.speech.word_boundaries import WORD
+
+HEDGE_S = 0.5
+"""So long the first audio of a voice is waited for before the next one is asked as well: they take 0.2 to 0.4 s."""
+STALLED_S = 0.5
+"""So long a voice may give nothing more while it is waited for: about what the caller has of it beforehand."""
+MAX_PACES = 256
+"""That are remembered: stops names of voices that clients make up from filling memory."""
+TRIES = 2
+"""Of each voice, for one text: stops a text at which all of them fail from being tried for ever."""
+
+log = structlog.get_logger(__name__)
+
+
+class FallbackVoice(Voice):
+    """In the order of preference; one whose provider does badly is asked last. Gives PCM.
+
+    What the caller has heard of a voice that fails stays, up to the end of a word as a rule, and the rest of the text
+    is said by the next. Where a voice tells where its words are that is exact; else they are looked for in its audio.
+    """
+
+    deterministic = False
+
+    def __init__(self, voices: Sequence[Voice]) -> None:
+        """At least one."""
+        self.voices = tuple(voices)
+        self.name = ",".join(voice.name for voice in voices)
+        self.lead_ms = min(voice.lead_ms for voice in voices)
+        self._paces: dict[tuple[int, str], float] = {}
+        """Of each voice, by the name that was asked for: how fast it speaks."""
+
+    async def open(self) -> None:
+        """Open each. When one fails, those before it are closed."""
+        async with AsyncExitStack() as opening:
+            for voice in self.voices:
+                await voice.open()
+                opening.push_async_callback(voice.close)
+            opening.pop_all()
+
+    async def ready(self) -> None:
+        """Wait until none of them makes calls wait."""
+        await asyncio.gather(*(voice.ready() for voice in self.voices))
+
+    async def close(self) -> None:
+        """Close each, whatever the others raise."""
+        async with AsyncExitStack() as closing:
+            for voice in self.voices:
+                closing.push_async_callback(voice.close)
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        """PCM, in pieces of 100 ms at most. Raises what a voice raised once all have failed."""
+        failed: list[Voice] = []
+        attempt = _Attempt(in_order(self.voices), utterance, 0)
+        try:
+            while True:
+                while (piece := await attempt.take.next_slice(STALLED_S)) is not None:
+                    yield attempt.placed(piece)
+                if attempt.take.is_complete:
+                    self._learn(attempt)
+                    return
+                attempt, last = await self._next(attempt, failed), attempt
+                # While the next voice begins, what is left of the last one is said.
+                while (piece := last.take.slice()) is not None:
+                    yield last.placed(piece)
+        finally:
+            attempt.task.cancel()
+            await asyncio.wait((attempt.task,))
+
+    async def _next(self, last: _Attempt, failed: list[Voice]) -> _Attempt:
+        """The attempt to say what `last` did not. Raises its error if that was the last one."""
+        error = last.take.error
+        failed += last.asked
+        why = f"gave nothing more in {STALLED_S:g} s" if error is None else f"{error}"
+        for voice in last.asked:
+            if error is None:
+                tell_overtaken(voice, STALLED_S)
+        cut = await last.take.cut(self._paces.get(self._key(last)))
+        last.task.cancel()
+        from_chars = last.from_chars + cut.chars
+        names = ",".join(voice.name for voice in last.asked)
+        log.warning("a voice failed, and another one goes on", voice=names, why=why, from_chars=from_chars)
+        if error is not None and len(failed) >= TRIES * len(self.voices):
+            raise error
+        return _Attempt(in_order(self.voices, failed), last.utterance, from_chars)
+
+    def _learn(self, attempt: _Attempt) -> None:
+        if attempt.asked and (pace := attempt.take.pace()) is not None:
+            key = self._key(attempt)
+            if len(self._paces) >= MAX_PACES:
+                self._paces.clear()
+            self._paces[key] = pace if key not in self._paces else (3 * self._paces[key] + pace) / 4
+
+    def _key(self, attempt: _Attempt) -> tuple[int, str]:
+        return self.voices.index(attempt.asked[0]) if attempt.asked else -1, attempt.utterance.voice
+
+
+class _Attempt:
+    """At saying a text from some character on, with the first of some voices that begins. It has begun."""
+
+    def __init__(self, voices: Sequence[Voice], utterance: Utterance, from_chars: int) -> None:
+        """`utterance`: all of the text."""
+        self.utterance = utterance
+        self.from_chars = from_chars
+        self.take = VoiceTake(utterance.text[from_chars:], utterance.speed, HELD_LATER_MS if from_chars else HELD_MS)
+        self.asked: tuple[Voice, ...] = ()
+        """Who is saying it; all of them, where none has begun."""
+        self._voices = voices
+        self._has_placed = from_chars == 0
+        self.task = asyncio.create_task(self._run(), name="voice")
+
+    def placed(self, piece: VoicedAudio) -> VoicedAudio:
+        """A piece of the take, as a piece of all of the text."""
+        words = [[ms, chars + self.from_chars] for ms, chars in piece.words]
+        if not self._has_placed:
+            self._has_placed = True
+            words = [[0, self.from_chars], *words]
+        return replace(piece, words=words)
+
+    async def _run(self) -> None:
+        rest = replace(self.utterance, text=self.utterance.text[self.from_chars :])
+        if WORD.search(rest.text) is None:
+            self.take.end(None)
+            return
+        error: Exception | None = None
+        starts = [partial(_spoken, voice, rest) for voice in self._voices]
+        try:
+            async with first_to_answer(starts, HEDGE_S, (Exception,)) as answer:
+                for index in answer.overtaken:
+                    tell_overtaken(self._voices[index], HEDGE_S)
+                self.asked = (self._voices[answer.index],)
+                await self.take.receive(answer.items)
+        except NoneAnswered as none:
+            self.asked = tuple(self._voices)
+            error = list(none.failed.values())[-1]
+        except Exception as raised:  # noqa: BLE001 - a voice is somebody else's code; the next one goes on
+            error = raised
+        self.take.end(error)
+
+
+async def _spoken(voice: Voice, utterance: Utterance) -> AsyncGenerator[VoicedAudio, None]:
+    """What it says; pieces without audio are left out, for they are no beginning."""
+    async for piece in voice.say(utterance):
+        if piece.audio:
+            yield piece

@@ -1,0 +1,147 @@
+"""Voices of which the next goes on, against two providers whose words can be heard; with `voice_take`, `preference`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.doubles.counting import count, sentences
+from tests.doubles.faults import Fault
+from tests.doubles.serving import Served
+from tests.doubles.tones import sound_of, words_in
+from tests.speech.speaking import joined, said, voice_at
+from tests.waiting import until
+from voice_agent.call.audio import PCM, PCMU, Converter
+from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.providers.breaker import BreakerState
+from voice_agent.providers.client import ProviderClient
+from voice_agent.providers.errors import ProviderFailed
+from voice_agent.speech.fallback_voice import FallbackVoice
+from voice_agent.speech.provider_faults import voice_fault
+
+NUMBERS = range(20, 44)
+TEXT = sentences(NUMBERS, 8)
+SOUND = sound_of(TEXT)
+
+
+class Telling(Voice):
+    """Tells where its words are, in small pieces, and fails where it is told to."""
+
+    def __init__(self, name: str, fails_at: int | None = None, audio_format: str = "pcm") -> None:
+        self.name = name
+        self.fails_at = fails_at
+        self.format = PCMU if audio_format == "pcmu" else PCM
+        self.said: list[str] = []
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        """Word by word, or up to the byte of its audio at which it fails."""
+        self.said.append(utterance.text)
+        size, at, converter = 0, 0, Converter(PCM, self.format)
+        for word in utterance.text.split():
+            audio = sound_of(word)
+            if self.fails_at is not None and size + len(audio) > self.fails_at:
+                part = (self.fails_at - size) & ~1
+                if part:
+                    yield VoicedAudio(converter.convert(audio[:part]), self.format, [[0, at]])
+                raise RuntimeError("cut")
+            yield VoicedAudio(converter.convert(audio), self.format, [[0, at]])
+            size += len(audio)
+            at += len(word) + 1
+
+
+@pytest.mark.parametrize("kind", ["cut", "stall"])
+async def test_no_word_is_missing_or_said_twice_wherever_the_first_voice_ends(
+    client: ProviderClient, first: Served, second: Served, kind: str
+) -> None:
+    """Cut or stalled at random bytes, with all words read from the audio; nothing is left open."""
+    chance = random.Random(18)
+    voice = FallbackVoice([voice_at(client, first, key="first"), voice_at(client, second, key="second")])
+    assert voice_fault(voice) is None
+    assert count(words_in(joined(await said(voice, TEXT))), NUMBERS).is_exact
+    for _ in range(12):
+        client._healths.clear()
+        first.provider.faults.add("speak", Fault(kind, chance.randrange(len(SOUND))))  # type: ignore[arg-type]
+        pieces = await said(voice, TEXT)
+        heard = count(words_in(joined(pieces)), NUMBERS)
+        assert heard.is_complete, heard
+        at = [chars for piece in pieces for _, chars in piece.words]
+        assert at == sorted(at)
+    await until(lambda: not client.open_requests)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("status", status=429, retry_after_s=30.0), Fault("status", status=500), Fault("timeout"), Fault("garbage")],
+    ids=["429", "500", "timeout", "garbage"],
+)
+async def test_one_that_does_not_begin_is_not_heard(
+    client: ProviderClient, first: Served, second: Served, fault: Fault
+) -> None:
+    """And after a few the other is asked first, until the first does well again."""
+    one, other = voice_at(client, first, key="first"), voice_at(client, second, key="second")
+    if fault.kind == "garbage":
+        one = voice_at(client, first, key="wrong")
+    else:
+        first.provider.faults.always("speak", fault)
+    voice = FallbackVoice([one, other])
+    for _ in range(5):
+        assert words_in(joined(await said(voice, "One two three."))) == ["one", "two", "three"]
+    assert client.health(one.endpoint).state is BreakerState.OPEN
+    assert len(first.provider.log.of("speak")) <= 3
+
+
+async def test_an_answer_that_is_far_too_short_is_no_answer(
+    client: ProviderClient, first: Served, second: Served
+) -> None:
+    """It ended in good form, and nobody speaks so fast."""
+    first.provider.faults.add("speak", Fault("short", len(SOUND) // 4))
+    voice = FallbackVoice([voice_at(client, first, key="first"), voice_at(client, second, key="second")])
+    assert count(words_in(joined(await said(voice, TEXT))), NUMBERS).is_complete
+
+
+@pytest.mark.parametrize("audio_format", ["pcm", "pcmu"])
+async def test_a_voice_that_tells_its_words_is_left_at_one(audio_format: str) -> None:
+    """To the character, in whatever format it speaks; what the next one says begins there."""
+    for fails_at in range(0, 100_000, 9_998):
+        one, other = Telling("one", fails_at, audio_format), Telling("other")
+        pieces = await said(FallbackVoice([one, other]), TEXT)
+        heard = count(words_in(joined(pieces)), NUMBERS)
+        assert heard.is_complete, heard
+        assert all(TEXT.endswith(text) for text in other.said)
+        assert [0, len(TEXT) - len(other.said[0])] in [list(mark) for piece in pieces for mark in piece.words]
+
+
+async def test_when_all_fail_the_last_error_is_raised_after_a_second_round(
+    client: ProviderClient, first: Served, second: Served
+) -> None:
+    """It does not go on for ever."""
+    for double in (first, second):
+        double.provider.faults.always("speak", Fault("status", status=500))
+    voice = FallbackVoice([voice_at(client, first, key="first"), voice_at(client, second, key="second")])
+    with pytest.raises(ProviderFailed):
+        await said(voice, TEXT)
+    assert len(first.provider.log.of("speak")) == len(second.provider.log.of("speak")) == 2
+
+
+async def test_voices_that_each_fail_after_a_while_say_all_of_it_together() -> None:
+    """Each goes on from the last, as often as there are tries."""
+    voice = FallbackVoice([Telling("a", 60_000), Telling("b", 60_000), Telling("c", 90_000)])
+    assert count(words_in(joined(await said(voice, sentences(range(20, 40), 8)))), range(20, 40)).is_complete
+
+
+async def test_a_voice_that_nobody_listens_to_is_held_and_one_that_is_left_is_closed(
+    client: ProviderClient, first: Served
+) -> None:
+    """Whether in its first or its second voice."""
+    voice = FallbackVoice([Telling("a", 40_000), voice_at(client, first, key="first")])
+    for wanted in (1, 12):
+        pieces = voice.say(Utterance(TEXT, "alloy"))
+        for _ in range(wanted):
+            await anext(pieces)
+        await pieces.aclose()  # type: ignore[attr-defined]  # an async generator
+        await until(lambda: not client.open_requests)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "voice"]
