@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents.loaded import forgotten
+from tests.servers import free_port
 from voice_agent import extras
 from voice_agent.agent_settings import AgentSettings
 from voice_agent.agents.files import AgentFile
@@ -16,10 +17,13 @@ from voice_agent.bootstrap_agents import PodAgents, make_agents
 from voice_agent.call.audio import PCM
 from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent, Kit
-from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Ear
 from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.providers.errors import ProviderFailed
 from voice_agent.settings import Settings
+from voice_agent.speech.fallback_voice import FallbackVoice
+from voice_agent.speech.http_ear import HttpEar
 from voice_agent.speech.providers import SpeechProviders
 from voice_agent.speech.workers import SpeechWorkers
 

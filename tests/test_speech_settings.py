@@ -78,7 +78,7 @@ def test_a_key_that_the_agent_declares_is_its_own_and_its_ears_too(tmp_path: Pat
     file = tmp_path / "key"
     file.write_text(f"{SECRET}\n", "utf-8")
     for given in ({"KEY": SECRET}, {"KEY_FILE": str(file)}):
-        settings = found(Keyed(), EAR=OPENAI, **given)
+        settings = found(Keyed(), variables=given, EAR=OPENAI)
         assert settings.values.key.get_secret_value() == key_of(settings.ear[0]) == SECRET
     assert key_of(found(EAR=OPENAI, EAR_KEY_FILE=str(file)).ear[0]) == SECRET
     assert found(EAR=OPENAI, KEY_FILE=str(file)).values == Desk.Settings()
@@ -114,7 +114,7 @@ def test_a_file_has_all_that_can_be_said_of_an_address(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_in_one_line_without_a_secret(given: dict[str, str], said: str) -> None:
     """Before the server starts."""
     with pytest.raises(SettingsError) as raised:
-        found(**given)
+        found(variables=given)
     assert str(raised.value).startswith(said)
     assert SECRET not in str(raised.value)
     assert "\n" not in str(raised.value)

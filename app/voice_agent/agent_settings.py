@@ -32,7 +32,7 @@ from voice_agent.speech_settings import (
     SPEECH,
     SPEECH_SECRETS,
     EarChoice,
-    Given,
+    GivenSetting,
     VoiceChoice,
     ear_choice,
     voice_choice,
@@ -67,7 +67,7 @@ def agent_settings(agent: Agent, variables: Mapping[str, str], beside: Path | No
     file = Path(named) if named else beside
     given = {}
     if file is not None and (named or file.is_file()):
-        given = {name: Given(value, f"{file}: {name}") for name, value in _from_file(file, agent).items()}
+        given = {name: GivenSetting(value, f"{file}: {name}") for name, value in _from_file(file, agent).items()}
     given |= _from_variables(agent, variables)
     ear, voice = ear_choice(given), voice_choice(given)
     for name in SPEECH:
@@ -193,18 +193,18 @@ def _from_file(file: Path, agent: Agent) -> dict[str, Any]:
     return found
 
 
-def _from_variables(agent: Agent, variables: Mapping[str, str]) -> dict[str, Given]:
+def _from_variables(agent: Agent, variables: Mapping[str, str]) -> dict[str, GivenSetting]:
     prefix = settings_prefix(agent.name)
     declared = declared_settings(agent)
     fields = {name.upper(): name for name in declared.model_fields} if declared else {}
-    found: dict[str, Given] = {}
+    found: dict[str, GivenSetting] = {}
     for variable, value in variables.items():
         rest = variable.removeprefix(prefix)
         name = fields.get(rest, rest.lower())
         if declared is not None and name in fields.values():
-            found[name] = Given(_parsed(value, declared.model_fields[name].annotation), variable)
+            found[name] = GivenSetting(_parsed(value, declared.model_fields[name].annotation), variable)
         elif name != FILE:
-            found[name] = Given(value, variable)
+            found[name] = GivenSetting(value, variable)
     # `…_KEY_FILE` of an agent that declares nothing is a text like any other.
     secrets = {
         name
@@ -216,11 +216,13 @@ def _from_variables(agent: Agent, variables: Mapping[str, str]) -> dict[str, Giv
         found.pop(name.lower() + FILE_SUFFIX.lower(), None)
         text = read_secret(variable, variables)
         if text is not None:
-            found[name] = Given(text, variable)
+            found[name] = GivenSetting(text, variable)
     return found
 
 
-def _validated(agent: Agent, declared: type[BaseModel], given: Mapping[str, Given], file: Path | None) -> BaseModel:
+def _validated(
+    agent: Agent, declared: type[BaseModel], given: Mapping[str, GivenSetting], file: Path | None
+) -> BaseModel:
     try:
         return declared.model_validate({name: one.value for name, one in given.items()})
     except ValidationError as error:

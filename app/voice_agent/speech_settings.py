@@ -39,7 +39,7 @@ VoiceChoice = tuple[str | VoiceEndpoint, ...]
 """Names and addresses, in the order of preference; none: the agent's own choice."""
 
 
-class Given(NamedTuple):
+class GivenSetting(NamedTuple):
     """A setting, and where it is from."""
 
     value: Any
@@ -47,17 +47,17 @@ class Given(NamedTuple):
     """In the words of who wrote it: a variable, or a file and a name in it."""
 
 
-def ear_choice(given: Mapping[str, Given]) -> EarChoice:
+def ear_choice(given: Mapping[str, GivenSetting]) -> EarChoice:
     """What is set of the ear. Raises `SettingsError` with one line."""
     return tuple(each if isinstance(each, str) else _endpoint(EarEndpoint, *each) for each in _choices(given, EAR))
 
 
-def voice_choice(given: Mapping[str, Given]) -> VoiceChoice:
+def voice_choice(given: Mapping[str, GivenSetting]) -> VoiceChoice:
     """As `ear_choice`."""
     return tuple(each if isinstance(each, str) else _endpoint(VoiceEndpoint, *each) for each in _choices(given, VOICE))
 
 
-def _choices(given: Mapping[str, Given], kind: str) -> list[str | tuple[dict[str, Any], str]]:
+def _choices(given: Mapping[str, GivenSetting], kind: str) -> list[str | tuple[dict[str, Any], str]]:
     """Each as a name, or as the fields of an endpoint and where they are from."""
     if kind not in given:
         return _nothing(given, kind)
@@ -86,14 +86,14 @@ def _choices(given: Mapping[str, Given], kind: str) -> list[str | tuple[dict[str
     return found
 
 
-def _nothing(given: Mapping[str, Given], kind: str, found: Any = ()) -> list[str | tuple[dict[str, Any], str]]:
+def _nothing(given: Mapping[str, GivenSetting], kind: str, found: Any = ()) -> list[str | tuple[dict[str, Any], str]]:
     for name in (f"{kind}_model", f"{kind}_key"):
         if name in given:
             raise SettingsError(f"{given[name].where}: there is no address for it; set {kind} to one.")
     return list(found)
 
 
-def _spread(addresses: list[dict[str, Any]], field: str, given: Given | None, *, everywhere: bool) -> None:
+def _spread(addresses: list[dict[str, Any]], field: str, given: GivenSetting | None, *, everywhere: bool) -> None:
     """Give each address without one its value of a setting."""
     if given is None:
         return

@@ -131,4 +131,5 @@ def test_every_series_has_its_color(tmp_path: Path) -> None:
 def shown() -> set[str]:
     """Every series of a pod: all are there before anything has happened, but those whose labels only tell what has."""
     untold = {spec.name for spec in TABLE if spec.kind is Kind.COUNTER and spec.label and not spec.known}
+    untold |= {spec.name for spec in TABLE if spec.name.startswith("voice_provider_")}
     return {it for it in known_series() if it.startswith("voice_") and not it.startswith("voice_edge_")} - untold

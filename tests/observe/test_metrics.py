@@ -11,6 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from voice_agent.call.usage import Settled
 from voice_agent.observe.metric_table import TABLE
 from voice_agent.observe.metrics import MAX_PAIRS, Metrics
+from voice_agent.providers.breaker import MIN_FAILURES, BreakerState
+from voice_agent.providers.errors import FailureKind, ProviderFailed
+from voice_agent.providers.health import ProviderHealth
 from voice_agent.runtime.ports import Observer, PodStatus, StoreState
 from voice_agent.stores.base import PodState
 
@@ -46,6 +49,9 @@ DESIGNED: dict[str, set[str]] = {
 NAMED_BY_AGENTS = {
     "voice_usage_total": {"provider", "model", "unit"},
     "voice_usage_requests_total": {"provider", "model", "known"},
+    "voice_provider_state": {"provider", "model", "state"},
+    "voice_provider_answers_total": {"provider", "model"},
+    "voice_provider_failures_total": {"provider", "model", "kind"},
 }
 """And of those of which nothing is known before an agent has named a provider."""
 
@@ -198,6 +204,21 @@ def test_refusals_and_limits_are_counted_by_name(metrics: Metrics) -> None:
     metrics.limit_reached("handshakes")
     assert value(metrics, "voice_refusals_total", status="503", reason="draining") == 2
     assert value(metrics, "voice_limits_total", limit="handshakes") == 1
+
+
+def test_how_providers_do_is_read_when_somebody_asks(metrics: Metrics) -> None:
+    """Endpoints of one provider and model are one line, with the worst of their states."""
+    assert "voice_provider_state{" not in metrics.registry.page().decode()
+    healths = [ProviderHealth("openai", "gpt", lambda: 0.0) for _ in range(2)]
+    metrics.registry.watch_providers(lambda: healths)
+    healths[0].succeeded()
+    for _ in range(MIN_FAILURES):
+        healths[1].failed(ProviderFailed("openai", FailureKind.CUT, "has no end"))
+    who = {"provider": "openai", "model": "gpt"}
+    states = [value(metrics, "voice_provider_state", state=state.value, **who) for state in BreakerState]
+    assert states == [0, 1, 0]
+    assert value(metrics, "voice_provider_answers_total", **who) == 1
+    assert value(metrics, "voice_provider_failures_total", kind="cut", **who) == MIN_FAILURES
 
 
 def test_usage_is_counted_by_provider_and_model(metrics: Metrics) -> None:

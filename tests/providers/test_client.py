@@ -219,6 +219,21 @@ async def test_text_that_is_no_unicode_is_an_error_as_any(client: ProviderClient
     assert failed.value.kind is FailureKind.INVALID
 
 
+async def test_no_more_requests_are_open_than_may_be(client: ProviderClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one too many is not sent, and says nothing of the provider."""
+    monkeypatch.setattr("voice_agent.providers.client.MAX_OPEN_REQUESTS", 2)
+    async with serving(stalling(b"")) as provider:
+        asking = [asyncio.ensure_future(asked(client, provider.endpoint())) for _ in range(2)]
+        await until(lambda: len(provider.requests) == 2)
+        with pytest.raises(ProviderFailed, match="2 requests are open"):
+            await asked(client, provider.endpoint())
+        assert client.health(provider.endpoint()).failures == {}
+        for one in asking:
+            one.cancel()
+        await asyncio.wait(asking)
+        await all_closed(client, provider)
+
+
 async def test_an_encoding_that_was_not_asked_for_is_refused(client: ProviderClient) -> None:
     """What it unpacks to has no bound."""
     async with serving(sending(whole(b"xx", "200 OK", "Content-Encoding: gzip"))) as provider:

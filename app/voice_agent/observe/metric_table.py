@@ -127,7 +127,7 @@ TABLE = (
         "Requests to providers that are over, by whether it is known what they used.",
         "provider model known",
     ),
-    Spec("voice_provider_state", Kind.SAMPLED, "1 for how a provider's model does now, else 0.", "provider model state"),
+    Spec("voice_provider_state", Kind.SAMPLED, "1 for how a provider does now, else 0.", "provider model state"),
     Spec("voice_provider_answers_total", Kind.SAMPLED, "Requests that a provider answered.", "provider model"),
     Spec(
         "voice_provider_failures_total",

@@ -18,7 +18,6 @@ from voice_agent.providers.health import ProviderHealth
 from voice_agent.runtime.ports import Frames, PodStatus, StoreState
 from voice_agent.stores.base import PodState
 
-
 WORSE = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
 
 

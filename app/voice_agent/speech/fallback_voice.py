@@ -67,7 +67,7 @@ class FallbackVoice(Voice):
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         """PCM, in pieces of 100 ms at most. Raises what a voice raised once all have failed."""
         failed: list[Voice] = []
-        attempt = _Attempt(in_order(self.voices), utterance, 0)
+        attempt = _VoiceAttempt(in_order(self.voices), utterance, 0)
         try:
             while True:
                 while (piece := await attempt.take.next_slice(STALLED_S)) is not None:
@@ -83,7 +83,7 @@ class FallbackVoice(Voice):
             attempt.task.cancel()
             await asyncio.wait((attempt.task,))
 
-    async def _next(self, last: _Attempt, failed: list[Voice]) -> _Attempt:
+    async def _next(self, last: _VoiceAttempt, failed: list[Voice]) -> _VoiceAttempt:
         """The attempt to say what `last` did not. Raises its error if that was the last one."""
         error = last.take.error
         failed += last.asked
@@ -98,20 +98,20 @@ class FallbackVoice(Voice):
         log.warning("a voice failed, and another one goes on", voice=names, why=why, from_chars=from_chars)
         if error is not None and len(failed) >= TRIES * len(self.voices):
             raise error
-        return _Attempt(in_order(self.voices, failed), last.utterance, from_chars)
+        return _VoiceAttempt(in_order(self.voices, failed), last.utterance, from_chars)
 
-    def _learn(self, attempt: _Attempt) -> None:
+    def _learn(self, attempt: _VoiceAttempt) -> None:
         if attempt.asked and (pace := attempt.take.pace()) is not None:
             key = self._key(attempt)
             if len(self._paces) >= MAX_PACES:
                 self._paces.clear()
             self._paces[key] = pace if key not in self._paces else (3 * self._paces[key] + pace) / 4
 
-    def _key(self, attempt: _Attempt) -> tuple[int, str]:
+    def _key(self, attempt: _VoiceAttempt) -> tuple[int, str]:
         return self.voices.index(attempt.asked[0]) if attempt.asked else -1, attempt.utterance.voice
 
 
-class _Attempt:
+class _VoiceAttempt:
     """At saying a text from some character on, with the first of some voices that begins. It has begun."""
 
     def __init__(self, voices: Sequence[Voice], utterance: Utterance, from_chars: int) -> None:

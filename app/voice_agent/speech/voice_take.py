@@ -29,7 +29,7 @@ LONGEST_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TakeEnd:
     """Up to where a voice is heard that failed, and the character with which another goes on."""
 
     at_bytes: int
@@ -129,14 +129,14 @@ class VoiceTake:
             self._told += 1
         return VoicedAudio(audio, PCM, words)
 
-    async def cut(self, pace: float | None = None) -> Cut:
+    async def cut(self, pace: float | None = None) -> TakeEnd:
         """Where another voice is to go on: at the end of a word of which nothing has been said yet, if there is any.
 
         Without words from the voice they are looked for in its audio, in a thread. `pace`: as the method tells it.
         """
         self.is_over = True
         if not self.has_audio:
-            return Cut(0, 0)
+            return TakeEnd(0, 0)
         ms_per_unit = None if pace is None else pace / self._speed
         if self._marks:
             found = self._at_mark(ms_per_unit)
@@ -156,22 +156,22 @@ class VoiceTake:
             self._unheard = unheard[len(found) * PCM.size(WINDOW_MS) :]
         self._changed.set()
 
-    def _at_mark(self, ms_per_unit: float | None) -> Cut:
+    def _at_mark(self, ms_per_unit: float | None) -> TakeEnd:
         """At the last word that has begun: what was before it has been said."""
         said_ms, came_ms = PCM.ms(self._said_bytes), PCM.ms(self._came_bytes)
         begun = [(ms, chars) for ms, chars in self._marks if ms <= came_ms]
         unsaid = [(ms, chars) for ms, chars in begun if ms >= said_ms]
         if unsaid:
-            return Cut(PCM.size(unsaid[-1][0]), unsaid[-1][1])
+            return TakeEnd(PCM.size(unsaid[-1][0]), unsaid[-1][1])
         at_ms, at_chars = begun[-1] if begun else (0, 0)
-        return Cut(self._came_bytes, known(self._text, at_ms, at_chars, ms_per_unit).position(came_ms))
+        return TakeEnd(self._came_bytes, known(self._text, at_ms, at_chars, ms_per_unit).position(came_ms))
 
-    def _at_boundary(self, ms_per_unit: float | None) -> Cut:
+    def _at_boundary(self, ms_per_unit: float | None) -> TakeEnd:
         said_ms, came_ms = PCM.ms(self._said_bytes), PCM.ms(self._came_bytes)
         located = locate(self._text, self._levels, speed=self._speed, ms_per_unit=ms_per_unit)
         unsaid = [each for each in located.boundaries if each.from_ms >= said_ms]
         clear = [each for each in unsaid if each.is_pause and each.to_ms - each.from_ms >= CLEAR_PAUSE_MS]
         if unsaid:
             best: Boundary = (clear or unsaid)[-1]
-            return Cut(PCM.size(min(best.to_ms, best.from_ms + KEPT_PAUSE_MS)), best.chars)
-        return Cut(self._came_bytes, located.position(came_ms))
+            return TakeEnd(PCM.size(min(best.to_ms, best.from_ms + KEPT_PAUSE_MS)), best.chars)
+        return TakeEnd(self._came_bytes, located.position(came_ms))
