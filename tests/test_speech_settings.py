@@ -41,11 +41,10 @@ class Keyed(Scripted):
         key: SecretStr
 
 
-def found(agent: Scripted | None = None, file: Path | None = None, **variables: str) -> Any:
+def found(*agent: Scripted, file: Path | None = None, variables: dict[str, str] | None = None, **more: str) -> Any:
     """What is set of `VOICE_AGENT_DESK_…`."""
-    return agent_settings(
-        agent or Desk(), {f"VOICE_AGENT_DESK_{name}": value for name, value in variables.items()}, file
-    )
+    given = {f"VOICE_AGENT_DESK_{name}": value for name, value in {**(variables or {}), **more}.items()}
+    return agent_settings(agent[0] if agent else Desk(), given, file)
 
 
 def key_of(endpoint: Endpoint | str) -> str | None:
