@@ -55,6 +55,7 @@ def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[
         pod=settings.pod,
         color=settings.color,
         forks=workers > 1,
+        is_development=settings.reload,
     )
     for warning in warnings:
         log.warning(warning)
@@ -114,7 +115,13 @@ class Host:
         """What a worker does in its own process."""
         settings = self._settings
         name = worker_name(settings.pod, slot)
-        configure_logs(form=settings.log_format, level=settings.log_level, pod=name, color=settings.color)
+        configure_logs(
+            form=settings.log_format,
+            level=settings.log_level,
+            pod=name,
+            color=settings.color,
+            is_development=settings.reload,
+        )
         speech_workers = settings.speech_workers or max(1, min(2, cores() // self._table.workers))
         # One of them tells how many calls all have.
         tells = settings.pod_deletion_cost if slot == 0 else ""

@@ -173,7 +173,7 @@ def no_generator_either(turn: ScriptedTurn) -> list[str]:
     ("answer", "what"),
     [
         (nothing, "The agent 'answering' yielded nothing in answer, and did nothing."),
-        (number, "The agent 'answering' yielded int 3, which is no sentence."),
+        (number, "The agent 'answering' yielded int, which is no sentence."),
         (no_generator, "The agent 'answering' has a method answer that is no generator: it does not yield."),
         (no_generator_either, "The agent 'answering' has a method answer that is no generator: it does not yield."),
     ],

@@ -100,14 +100,14 @@ def test_text_loses_what_opens_calls(text: str, clean: str) -> None:
 
 
 def test_a_traceback_is_one_line_and_clean(lines: io.StringIO) -> None:
-    """An error's text passes the same redaction, and no local variable is shown."""
+    """What an error says is not told, nor is any local variable."""
     resume_token = "tell-nobody"
     try:
         raise ValueError(f"bad url /realtime?resume_token={resume_token}")
     except ValueError:
         structlog.get_logger().exception("failed")
     (line,) = logged(lines)
-    assert "ValueError: bad url /realtime?***" in line["exception"]
+    assert line["exception"].endswith("ValueError")
     assert "tell-nobody" not in written(lines)
 
 

@@ -424,7 +424,7 @@ class Caller:
             elif self._may_be_ended and message == CloseCode.NORMAL_CLOSURE:
                 self._end()
                 return
-            elif message not in MAY_RESUME - {1011} and not (message == 4409 and self._may_be_outdone):
+            elif not (self._forgotten or message in MAY_RESUME - {1011} or (message == 4409 and self._may_be_outdone)):
                 self._witness.broken(f"a call outlives its pod: {self.name} was closed with {message}")
             else:
                 self.connection = None

@@ -131,7 +131,7 @@ class Scripted(Agent):
 
     async def _give(self, speech: Speech, sentence: object, sentences: Sentences) -> None:
         if not isinstance(sentence, str):
-            raise NoSpeech(self.name, f"yielded {type(sentence).__name__} {sentence!r:.80}, which is no sentence")
+            raise NoSpeech(self.name, f"yielded {type(sentence).__name__}, which is no sentence")
         try:
             if sentence:
                 await speech.text(sentence)

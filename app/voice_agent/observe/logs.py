@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from voice_agent.observe.log_errors import told_by_place, told_in_full
 from voice_agent.observe.log_queue import QueuedLines, ReadyLines
 
 SECRET_NAME = re.compile(
@@ -32,11 +33,19 @@ MAX_NAMES = 1024
 
 
 def configure_logs(
-    *, form: str, level: str, pod: str, color: str, stream: TextIO | None = None, forks: bool = False
+    *,
+    form: str,
+    level: str,
+    pod: str,
+    color: str,
+    stream: TextIO | None = None,
+    forks: bool = False,
+    is_development: bool = False,
 ) -> None:
     """Send all logs of this process to `stream` (None: standard error). `form` is ``json`` or ``console``.
 
     No logging call waits for the reader of the log: see `log_queue`. `forks`: the process must have no thread.
+    `is_development`, and on a console: what exceptions say is shown, which may quote callers (see `log_errors`).
     Safe to call again; the last call counts.
     """
     shared: list[Processor] = [
@@ -44,7 +53,7 @@ def configure_logs(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _Bound(pod=pod, color=color),
-        structlog.processors.format_exc_info,
+        told_in_full if is_development or form == "console" else told_by_place,
         redact,
     ]
     renderer: Processor = (

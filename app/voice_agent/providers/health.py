@@ -56,18 +56,18 @@ class ProviderHealth:
             self.breaker.abandoned()
         else:
             self.breaker.failed(self.now_s(), error.retry_after_s)
-        self._tell(error.why)
+        self._tell(error.kind)
 
     def abandoned(self) -> None:
         """It was given up before anything was known."""
         self.breaker.abandoned()
 
-    def _tell(self, why: str) -> None:
+    def _tell(self, kind: str) -> None:
         state = self.breaker.state(self.now_s())
         if state is BreakerState.HALF_OPEN or state is self._logged:
             return
         self._logged = state
         if state is BreakerState.OPEN:
-            log.warning("a provider fails, and is asked last", provider=self.provider, model=self.model, why=why)
+            log.warning("a provider fails, and is asked last", provider=self.provider, model=self.model, kind=kind)
         else:
             log.info("a provider answers again", provider=self.provider, model=self.model)

@@ -106,13 +106,13 @@ async def no_generator(_: Utterance) -> Any:
 @pytest.mark.parametrize(
     ("voice", "why"),
     [
-        (MadeVoice(raises_at_once), "raised RuntimeError: no model"),
-        (MadeVoice(raises_later), "raised RuntimeError: no model"),
-        (MadeVoice(exits), "raised SystemExit: 3"),
-        (MadeVoice(cancels_itself), "raised CancelledError: "),
-        (MadeVoice(waits_for_what_fails), "raised OSError: no model"),
-        (MadeVoice(no_generator), "raised TypeError: 'coroutine' object is not an async iterator"),
-        (MadeVoice(lambda _: [SECOND]), "raised TypeError: 'list' object is not an async iterator"),
+        (MadeVoice(raises_at_once), "raised RuntimeError"),
+        (MadeVoice(raises_later), "raised RuntimeError"),
+        (MadeVoice(exits), "raised SystemExit"),
+        (MadeVoice(cancels_itself), "raised CancelledError"),
+        (MadeVoice(waits_for_what_fails), "raised OSError"),
+        (MadeVoice(no_generator), "raised TypeError"),
+        (MadeVoice(lambda _: [SECOND]), "raised TypeError"),
     ],
 )
 async def test_a_voice_that_raises_has_failed(voice: MadeVoice, why: str) -> None:

@@ -198,7 +198,7 @@ class AgentRun:
         elif isinstance(error, VoiceFailed):
             self._fail(error.kind, str(error), error)
         else:
-            self._fail("raised", f"{type(error).__name__}: {error}", error)
+            self._fail("raised", f"it raised {type(error).__name__}", error)
 
     def _end_interrupted(self) -> None:
         """The agent did not handle its interruption, which ends the event. What it changed of its state is kept."""

@@ -62,7 +62,7 @@ def _begun(voice: Voice, utterance: Utterance) -> Any:
     try:
         return voice.say(utterance)
     except Exception as error:
-        raise VoiceFailed(voice.name, "raised", f"raised {type(error).__name__}: {error}") from error
+        raise VoiceFailed(voice.name, "raised", f"raised {type(error).__name__}") from error
 
 
 async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) -> Any:
@@ -80,8 +80,7 @@ async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) 
             raise _silent(voice) from error
         if steps is not None and steps.error is not None:
             raise
-        why = f"raised {type(error).__name__}: {error}"
-        raise VoiceFailed(voice.name, "raised", why) from error
+        raise VoiceFailed(voice.name, "raised", f"raised {type(error).__name__}") from error
     finally:
         METER.reset(metering)
 
