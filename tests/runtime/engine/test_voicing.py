@@ -191,6 +191,43 @@ async def test_a_voice_that_is_slow_is_not_silent(monkeypatch: pytest.MonkeyPatc
     assert found == [SECOND, SECOND]
 
 
+async def test_a_timeout_of_a_voices_own_is_its_own() -> None:
+    """It cancels the task in which the voice is asked, and takes that back: to whoever asks, nothing has happened."""
+
+    async def say(_: Utterance) -> AsyncIterator[Any]:
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                yield SECOND
+
+    assert await said(MadeVoice(say)) == [SECOND, SECOND]
+
+
+async def test_a_cancellation_behind_a_timeout_of_a_voices_own_is_none_of_its_own() -> None:
+    """Whatever the voice makes of it."""
+    begun = asyncio.Event()
+
+    async def say(_: Utterance) -> AsyncIterator[Any]:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            pass
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield SECOND
+
+    saying = asyncio.create_task(said(MadeVoice(say)))
+    await begun.wait()
+    saying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saying
+
+
 async def test_a_voice_that_blocks_is_told_of() -> None:
     """Once in the log, and counted; it goes on."""
 

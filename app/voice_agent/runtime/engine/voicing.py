@@ -109,19 +109,23 @@ class VoiceSteps(Watched[Result]):
     """`Watched` work of a voice. To the voice, an interruption is a cancellation.
 
     Its agent has `SpeechInterrupted` raised where it waits. A voice might take that for a fault of its own, and try
-    again.
+    again. What a voice ends itself, as a timeout within it does, comes to its end there.
     """
 
     error: BaseException | None = None
     """What ended it from outside."""
+    cancelling = 0
+    """How often its task had been cancelled by then."""
 
     def thrown(self, error: BaseException) -> BaseException:
         """See `Watched.thrown`. What the voice waited for and what failed comes here, too."""
         task = asyncio.current_task()
-        is_cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+        cancelling = 0 if task is None else task.cancelling()
+        is_cancelled = isinstance(error, asyncio.CancelledError) and cancelling
         if not is_cancelled and not isinstance(error, SpeechInterrupted):
             return error
-        self.error = self.error or error
+        if self.error is None or not isinstance(self.error, SpeechInterrupted):
+            self.error, self.cancelling = error, cancelling
         return asyncio.CancelledError()
 
     async def result(self) -> Result:
@@ -129,8 +133,14 @@ class VoiceSteps(Watched[Result]):
         try:
             return await self
         finally:
-            if self.error is not None:
+            if self.error is not None and not self._was_taken_back():
                 raise self.error
+
+    def _was_taken_back(self) -> bool:
+        """Whether it was a timeout of the voice's own that cancelled the task, and took that back (`uncancel`)."""
+        task = asyncio.current_task()
+        is_less = task is not None and task.cancelling() < self.cancelling
+        return is_less and isinstance(self.error, asyncio.CancelledError)
 
 
 class _Checked:
