@@ -195,7 +195,7 @@ async def test_a_timeout_of_a_voices_own_is_its_own() -> None:
     """It cancels the task in which the voice is asked, and takes that back: to whoever asks, nothing has happened."""
 
     async def say(_: Utterance) -> AsyncIterator[Any]:
-        for _ in range(2):
+        for _number in range(2):
             try:
                 async with asyncio.timeout(0):
                     await asyncio.Event().wait()
