@@ -35,7 +35,7 @@ class Tables:
 
 
 class Booking(Tool):
-    """Takes `wait_s`, commits, and takes as long again to tell."""
+    """Takes `wait_s`, commits, and takes as long again to tell; tells at once what was done already."""
 
     def __init__(self, tables: Tables, wait_s: float = 0.0, name: str = "book", **options: Any) -> None:
         super().__init__(name=name, parameters={"type": "object", "properties": {}}, **options)
@@ -43,9 +43,10 @@ class Booking(Tool):
         self.wait_s = wait_s
 
     async def run(self, call: Call, arguments: Mapping[str, Any], idempotency_key: str) -> Any:
-        await asyncio.sleep(self.wait_s)
+        is_done = idempotency_key in self.tables.given
+        await asyncio.sleep(0.0 if is_done else self.wait_s)
         table = self.tables.book(idempotency_key)
-        await asyncio.sleep(self.wait_s)
+        await asyncio.sleep(0.0 if is_done else self.wait_s)
         return {"table": table, "for": arguments["for"]}
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from structlog.testing import capture_logs
 
 from tests.kit.recording_call import RecordingCall
@@ -19,6 +24,25 @@ from voice_agent.kit.tools import Tool, ToolError
 SHORT_S = 0.05
 CIRCLE: list[Any] = []
 CIRCLE.append(CIRCLE)
+
+
+class Table(BaseModel):
+    """As authors return it."""
+
+    number: int
+
+
+class Chain(BaseModel):
+    """Links as many as there are."""
+
+    next: Chain | None = None
+
+
+class Endless:
+    """Iterated, it does not end."""
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count()
 
 
 class Misbehaving(Tool):
@@ -137,6 +161,10 @@ async def test_who_gives_a_tool_up_waits_for_nothing() -> None:
         ({"a": float("nan"), "b": float("inf")}, {"a": None, "b": None}),
         (b"bytes", "bytes"),
         ({1: 2}, {"1": 2}),
+        (Decimal("1.50"), "1.50"),
+        (date(2026, 2, 3), "2026-02-03"),
+        (Table(number=7), {"number": 7}),
+        ([MappingProxyType({"a": 1})], [{"a": 1}]),
     ],
 )
 async def test_what_a_tool_gives_is_as_json_has_it(value: Any, kept: Any) -> None:
@@ -144,9 +172,21 @@ async def test_what_a_tool_gives_is_as_json_has_it(value: Any, kept: Any) -> Non
     assert await outcome(value) == kept
 
 
-@pytest.mark.parametrize(
-    "value", [b"\xff", object(), CIRCLE, 2**70, "\ud800", {"a": "x" * MAX_OUTPUT_BYTES}, lambda: raises], ids=type
-)
+NOT_JSON = [
+    b"\xff",
+    object(),
+    CIRCLE,
+    2**70,
+    itertools.count(),
+    (letter for letter in "ab"),
+    Endless(),
+    "\ud800",
+    {"a": "x" * MAX_OUTPUT_BYTES},
+    len,
+]
+
+
+@pytest.mark.parametrize("value", NOT_JSON, ids=lambda value: type(value).__name__)
 async def test_what_cannot_be_kept_is_an_error_that_says_it_was_done(value: Any) -> None:
     """For it was: the model is not to have it done again."""
 
@@ -188,3 +228,21 @@ async def test_a_function_is_told_what_is_wrong_with_its_arguments() -> None:
 
     found = await outcome_of(book, RecordingCall(), '{"people": "many"}', "k")
     assert "people: " in found["error"]
+
+
+async def test_arguments_as_deep_as_can_be_are_no_fault_of_the_server() -> None:
+    """A model may nest what it gives as deep as its length allows."""
+
+    @tool
+    async def count(chain: Chain) -> int:
+        depth = 0
+        at: Chain | None = chain
+        while at is not None:
+            at, depth = at.next, depth + 1
+        return depth
+
+    for depth in (100, 200, 300, 1000, 5000):
+        found = await outcome_of(
+            count, RecordingCall(), '{"chain":' + '{"next":' * depth + "null" + "}" * depth + "}", "k"
+        )
+        assert found == depth or "error" in found

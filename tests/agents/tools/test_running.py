@@ -6,10 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.agents.tools.booking import Booking, Desk, Tables
+from tests.kit.recording_call import RecordingCall
+from voice_agent.agents.tools.running import ToolInterrupted, ToolRequest, run_tool, run_tools
+from voice_agent.kit.call import KeyReused, SideEffect
+from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.voice import VoiceFailed
 from voice_agent.testing.call_transcript import CallTranscript
-from voice_agent.testing.script import BargeIn, Cancel, Script, Type
+from voice_agent.testing.script import BargeIn, Cancel, HangUpNow, Script, Type
 from voice_agent.testing.simulate import simulate
 
 SAYS = "One moment, please. "
@@ -98,3 +104,53 @@ def test_a_tool_that_only_reads_is_given_up_when_the_caller_interrupts() -> None
     assert run.replies[0].status == "cancelled"
     assert not tables.given
     assert not run.errors
+
+
+def test_whenever_a_pod_is_gone_a_tool_that_was_interrupted_is_not_run_twice() -> None:
+    """The caller interrupted what was said meanwhile; what the tool gave is remembered all the same."""
+    script = ["us", BargeIn("hm", 300)]
+    expected = simulate(lambda: Desk(*slow(Tables(), 2.0)), script)
+    for moment in range(1, expected.awaits + 1, EVERY):
+        run, tables = talk(lambda tables: slow(tables, 2.0), script, crash_at=moment)
+        assert len(tables.given) == 2, f"at moment {moment}"
+        assert [reply.status for reply in run.replies] == [reply.status for reply in expected.replies]
+        assert run.replies[1].text.endswith("You have table 2. "), f"at moment {moment}"
+        assert not run.errors, f"at moment {moment}"
+
+
+def test_a_caller_who_hangs_up_leaves_nothing_behind() -> None:
+    """The call ends while its tool runs."""
+    run, _ = talk(lambda tables: slow(tables, 10.0), ["us", HangUpNow(300)])
+    assert run.ended == "hangup"
+    assert not run.errors
+
+
+@pytest.mark.parametrize("error", [KeyReused("tool 0"), SpeechInterrupted()], ids=repr)
+async def test_a_tool_that_fails_leaves_the_others_to_their_ends(error: Exception) -> None:
+    """What the engine raises is raised when all of them have ended; an interruption with what they gave."""
+
+    class Refusing(RecordingCall):
+        async def once(self, key: str, run: SideEffect) -> Any:
+            if key == "tool 0":
+                raise error
+            return await super().once(key, run)
+
+    tables = Tables()
+    requests = [ToolRequest(Booking(tables, 0.01), str(number), '{"for": "us"}') for number in range(2)]
+    with pytest.raises((KeyReused, ToolInterrupted)) as raised:
+        await run_tools(Refusing(), requests)
+    assert len(tables.given) == 1
+    if isinstance(raised.value, ToolInterrupted):
+        assert raised.value.outputs == [None, '{"table":1,"for":"us"}']
+
+
+async def test_a_voice_that_fails_meanwhile_does_not_cost_what_the_tool_gave() -> None:
+    """It matters more."""
+
+    class Mute(RecordingCall):
+        def speak(self, key: str = "reply", *, interruptible: bool = True) -> Any:
+            raise VoiceFailed("mute", "raised", "is mute")
+
+    with capture_logs() as logs:
+        assert await run_tool(Mute(), Booking(Tables(), says=SAYS), "1", '{"for": "us"}') == '{"table":1,"for":"us"}'
+    assert [line["log_level"] for line in logs] == ["error"]

@@ -200,15 +200,22 @@ async def test_where_there_is_no_connection_nothing_was_done() -> None:
         b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * (MAX_OUTPUT_BYTES + 1),
         answer({}, headers=["Content-Encoding: gzip"]),
         b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 200_000,
-        answer(body=b"\xff\xfe"),
         b"\x00" * 1000,
     ],
-    ids=["too long", "without end", "compressed", "a long header", "no text", "no HTTP"],
+    ids=["too long", "without end", "compressed", "a long header", "no HTTP"],
 )
 async def test_an_answer_that_is_none_costs_no_more_than_its_bounds(told: bytes) -> None:
     """What is compressed could be anything when it is unpacked."""
-    with pytest.raises((ToolError, ValueError)):
+    with pytest.raises(ToolError):
         await asked(CuttingNetwork(lambda _: told))
+
+
+async def test_what_was_done_and_cannot_be_read_is_not_done_again() -> None:
+    """An answer that is neither JSON nor text is whole all the same."""
+    network = CuttingNetwork(lambda _: answer(body=b"\xff\xfe"))
+    with pytest.raises(ToolError, match="It was done, but"):
+        await asked(network)
+    assert len(network.received) == 1
 
 
 async def test_an_answer_that_does_not_end_is_given_up() -> None:

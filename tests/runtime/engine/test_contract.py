@@ -33,7 +33,7 @@ from voice_agent.call.inputs import (
     UpdateSession,
     VoiceBoundary,
 )
-from voice_agent.kit.call import Call
+from voice_agent.kit.call import Call, IdempotencyKey
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.ear import AgentEar, Ear
 from voice_agent.kit.events import Asked, Event, Heard, Started, Timer
@@ -140,6 +140,30 @@ async def test_an_act_under_the_same_key_is_done_once_on_whichever_pod() -> None
         assert got.types.count("response.function_call_arguments.done") == 1
         assert (got.text, got.audio) == ("Hi.", tape.got.audio)
         assert sum(isinstance(event, Timer) for event in agent.events) <= 1
+
+
+async def test_a_side_effect_learns_whether_another_pod_has_begun_it() -> None:
+    """The key is the same; where it is a repeat, it may have been done."""
+    keys: list[IdempotencyKey] = []
+
+    async def hold(key: IdempotencyKey) -> None:
+        keys.append(key)
+        await asyncio.Event().wait()
+
+    async def act(call: Call) -> None:
+        await call.once("book", hold)
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: bool(keys))
+        snapshot = await stored(its)
+    async with alone(taken_over(snapshot), Acting(when(Asked, act))) as its:
+        its.attach()
+        its.live.resume_work()
+        await until(lambda: len(keys) > 1)
+    assert keys[0] == keys[1]
+    assert [key.is_repeat for key in keys] == [False, True]
 
 
 @pytest.mark.parametrize("answers", [True, False])

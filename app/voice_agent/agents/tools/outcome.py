@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
 import structlog
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import BaseModel
 
 from voice_agent.kit.call import Call
 from voice_agent.kit.tools import Tool, ToolError
+from voice_agent.kit.watching import watched
 
 MAX_ARGUMENTS_BYTES = 64 * 1024
 """Of one call of a tool, as JSON: stops a model that repeats itself."""
@@ -62,13 +64,28 @@ def parsed(arguments: str | Mapping[str, Any]) -> Mapping[str, Any]:
 def sound(value: Any) -> Any:
     """`value` as JSON has it. Raises `ValueError` for what JSON cannot hold, and for too much of it."""
     try:
-        plain = to_jsonable_python(value, inf_nan_mode="null")
-        packed = orjson.dumps(plain)
-    except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
+        packed = orjson.dumps(value, _plain, orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{type(value).__name__} is no JSON") from error
     if len(packed) > MAX_OUTPUT_BYTES:
         raise ValueError(f"it takes {len(packed)} bytes as JSON, at most {MAX_OUTPUT_BYTES} are taken")
     return orjson.loads(packed)
+
+
+def _plain(value: Any) -> Any:
+    """What orjson does not know by itself. Nothing that is made while it is read: that might have no end."""
+    match value:
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case set() | frozenset():
+            return list(value)
+        case bytes() | bytearray():
+            return value.decode()
+        case Decimal():
+            return str(value)
+        case Mapping():
+            return dict(value)
+    raise TypeError(type(value).__name__)
 
 
 async def _run(tool: Tool, call: Call, arguments: Mapping[str, Any], idempotency_key: str) -> Any:
@@ -93,7 +110,7 @@ async def _run(tool: Tool, call: Call, arguments: Mapping[str, Any], idempotency
 async def _contained(tool: Tool, call: Call, arguments: Mapping[str, Any], idempotency_key: str) -> Any:
     """Raises `RuntimeError` in place of `SystemExit`, which would end the pod."""
     try:
-        return await tool.run(call, arguments, idempotency_key)
+        return await watched(tool.run(call, arguments, idempotency_key))
     except SystemExit as error:
         raise RuntimeError(f"SystemExit: {error}") from error
 

@@ -45,7 +45,7 @@ class ToolInterrupted(SpeechInterrupted):
     """The caller interrupted while tools ran. They have been waited for."""
 
     def __init__(self, outputs: Sequence[str | None]) -> None:
-        """`outputs`: as of `run_tools`; None of a tool that only reads and was given up."""
+        """`outputs`: as of `run_tools`; None of a tool that only reads and was given up, or that has not begun."""
         super().__init__(outputs)
         self.outputs = outputs
 
@@ -65,7 +65,7 @@ async def run_tools(call: Call, requests: Sequence[ToolRequest], *, aloud: bool 
     tool is its output, ``{"error": …}``. Raises `ToolInterrupted`, and what `Call.once` raises.
     """
     tasks = [asyncio.create_task(_output(call, each), name=f"tool {each.tool.name}") for each in requests]
-    interrupted = None
+    interrupted: SpeechInterrupted | None = None
     try:
         try:
             if aloud:
@@ -79,6 +79,9 @@ async def run_tools(call: Call, requests: Sequence[ToolRequest], *, aloud: bool 
             if not task.done():
                 task.cancel()
             task.add_done_callback(_retrieved)
+    # On a pod that takes over what was interrupted, it is a tool that had not begun which raises it.
+    raised = [task.exception() for task in tasks if not task.cancelled()]
+    interrupted = interrupted or next((each for each in raised if isinstance(each, SpeechInterrupted)), None)
     if interrupted is not None:
         raise ToolInterrupted([_result(task) for task in tasks]) from interrupted
     return [task.result() for task in tasks]
@@ -130,8 +133,9 @@ async def _ended(tasks: Iterable[asyncio.Task[str]]) -> None:
 
 
 def _result(task: asyncio.Task[str]) -> str | None:
-    """None of one that was given up."""
-    return None if task.cancelled() else task.result()
+    """None of one that was given up, or has not begun."""
+    is_none = task.cancelled() or isinstance(task.exception(), SpeechInterrupted)
+    return None if is_none else task.result()
 
 
 def _retrieved(task: asyncio.Task[str]) -> None:

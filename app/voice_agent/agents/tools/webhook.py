@@ -112,7 +112,7 @@ class WebhookTool(Tool):
                 attempts.may_be_done = False
             answer = await self._post(body, idempotency_key, attempts)
             if answer is not None:
-                return answer.value()
+                return _given(answer)
         if attempts.may_be_done and self._settings.verify_url is not None:
             verified, result = await self._verify(idempotency_key)
             if verified is Verified.DONE:
@@ -191,6 +191,13 @@ def _backoff_s(number: int, wait_s: float | None) -> float:
         return wait_s
     full_s: float = FIRST_BACKOFF_S * 2 ** (number - 1)
     return full_s * random.uniform(0.5, 1.0)  # noqa: S311 spreads retries, hides nothing
+
+
+def _given(answer: WebhookAnswer) -> Any:
+    try:
+        return answer.value()
+    except ValueError as error:
+        raise ToolError(NOT_SHOWN.format("it is no text")) from error
 
 
 def _refusal(answer: WebhookAnswer) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -24,8 +25,10 @@ from voice_agent.kit.agent import Agent
 from voice_agent.kit.speech import NoSpeech
 from voice_agent.kit.usage import METER
 from voice_agent.kit.voice import VoiceFailed
+from voice_agent.kit.watching import WATCH
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
+from voice_agent.runtime.engine.agent_steps import Watched
 from voice_agent.runtime.engine.apology import apology
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
 from voice_agent.runtime.engine.live_input import LiveInput
@@ -154,6 +157,7 @@ class AgentRun:
         """Run the agent until the call is over. Never raises but when it is cancelled."""
         work = self.work
         METER.set(self._meter)
+        WATCH.set(partial(Watched, watch=work.watch))
         while True:
             await work.wait_for_event()
             has_ended = work.end.outcome is not None
