@@ -108,7 +108,7 @@ def test_a_tool_that_only_reads_is_given_up_when_the_caller_interrupts() -> None
 
 def test_whenever_a_pod_is_gone_a_tool_that_was_interrupted_is_not_run_twice() -> None:
     """The caller interrupted what was said meanwhile; what the tool gave is remembered all the same."""
-    script = ["us", BargeIn("hm", 300)]
+    script: Script = ["us", BargeIn("hm", 300)]
     expected = simulate(lambda: Desk(*slow(Tables(), 2.0)), script)
     for moment in range(1, expected.awaits + 1, EVERY):
         run, tables = talk(lambda tables: slow(tables, 2.0), script, crash_at=moment)
