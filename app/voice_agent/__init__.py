@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voice_agent.agents.pipeline.agent import Pipeline as Pipeline
+    from voice_agent.agents.pipeline.settings import PipelineSettings as PipelineSettings
     from voice_agent.agents.relay import Relay as Relay
     from voice_agent.agents.scripted import Scripted as Scripted
     from voice_agent.agents.scripted import ScriptedTurn as ScriptedTurn
@@ -98,6 +100,8 @@ _PLACES = {
     "voice_agent.kit.usage": "Meter MeteredRequest metered",
     "voice_agent.kit.tools": "Tool ToolError",
     "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
+    "voice_agent.agents.pipeline.agent": "Pipeline",
+    "voice_agent.agents.pipeline.settings": "PipelineSettings",
     "voice_agent.agents.relay": "Relay",
     "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
     "voice_agent.agents.tools.functions": "tool",

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 from tests.doubles.answers import Body, chat, speech, transcription
 from tests.doubles.faults import Fault, FaultPlan, Task
 from tests.doubles.forms import InvalidUpload, read_form, read_wav
-from tests.doubles.model import GoingOn, answer
+from tests.doubles.model import Answer, GoingOn, answer
 from tests.doubles.request_log import Request, RequestLog
 from tests.doubles.sending import Sender, disconnected
 from tests.doubles.tones import words_in
@@ -165,9 +165,13 @@ class Provider:
         _check_messages(asked.get("messages"), MESSAGE | ({MESSAGE_PREFIX} if self.takes_prefix else set()))
         if "stream_options" in asked and not asked.get("stream"):
             raise Refusal(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
-        found = answer(asked, self.going_on)
+        found = self.think(asked)
         request.answer, request.tool_calls = found.text, [call.name for call in found.tool_calls]
         return chat(asked, found, request.number)
+
+    def think(self, asked: dict[str, Any]) -> Answer:
+        """What the model answers to the body of a request."""
+        return answer(asked, self.going_on)
 
     def _speak(self, request: Request) -> Body:
         said = request.asked.get("input")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
@@ -84,3 +86,28 @@ def test_a_coroutine_that_never_waits_is_run_without_a_loop() -> None:
     with pytest.raises(RuntimeError, match="waited"):
         run_now(sleeping)
     sleeping.close()
+
+
+def test_what_ends_with_the_world_begins_nothing() -> None:
+    """What it would begin for its end is left without a word."""
+    loop = loop_of()
+    lines: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.wait([asyncio.create_task(asyncio.sleep(1))])
+            lines.append("tidied up")
+
+    async def work() -> None:
+        async for number in numbers():
+            lines[:] = [f"{number} came"]
+
+    loop.spawn(loop.process("one"), work())
+    assert not loop.run(lambda: False, deadline_s=1)
+    loop.dispose()
+    del loop
+    gc.collect()
+    assert lines == ["1 came"]

@@ -8,7 +8,7 @@ makes the agents that its settings name, and beside them `echo` and `loopback`, 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -27,6 +27,7 @@ from voice_agent.kit.naming import is_name
 ENTRY_POINT_GROUP = "voice_agent.agents"
 FRONTDESK = "frontdesk"
 RELAY = "relay"
+PIPELINE = "pipeline"
 _COROUTINES = ("open", "ready", "close", "run")
 
 
@@ -48,14 +49,12 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
         elif FILE.fullmatch(name):
             file = AgentFile.named(name)
             served.append(ServedAgent(_made(name, name, file.load), name, file))
-        elif name == FRONTDESK:
-            served.append(ServedAgent(_frontdesk(), name))
-        elif name == RELAY:
-            served.append(ServedAgent(_relay(), name))
+        elif name in OPTIONAL:
+            served.append(ServedAgent(OPTIONAL[name](), name))
         elif name in built_in:
             served.append(ServedAgent(built_in.pop(name), name))
         else:
-            known = ", ".join(repr(known) for known in sorted({FRONTDESK, RELAY, *plugins, Echo.name, Loopback.name}))
+            known = ", ".join(repr(known) for known in sorted({*OPTIONAL, *plugins, Echo.name, Loopback.name}))
             raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}, and FILE.py:Class.")
     default = served[0].agent.name
     return AgentRegistry([*served, *(ServedAgent(agent, name) for name, agent in built_in.items())], default=default)
@@ -83,6 +82,16 @@ def _relay() -> Agent:
     from voice_agent.agents.relay import Relay
 
     return Relay()
+
+
+def _pipeline() -> Agent:
+    from voice_agent.agents.pipeline import Pipeline
+
+    return Pipeline()
+
+
+OPTIONAL: Mapping[str, Callable[[], Agent]] = {FRONTDESK: _frontdesk, PIPELINE: _pipeline, RELAY: _relay}
+"""Built in, and served only where they are named."""
 
 
 def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> Agent:

@@ -265,6 +265,6 @@ class SimulatedPods:
             f"{alive.process.name}: {error!r}"
             for alive in self._pods
             for task in alive.process.tasks
-            if alive.process.alive and task.done() and not task.cancelled()
+            if alive.process.alive and task.done() and not task.cancelled() and task not in self._loop.observed_tasks
             if (error := task.exception()) is not None
         ]

@@ -28,6 +28,10 @@ BEGAN_MS = 1_700_000_000_000
 """The wall clock when a virtual loop begins."""
 
 
+class WorldEnded(RuntimeError):
+    """Something waits, or begins, in a loop that is disposed of."""
+
+
 class Process:
     """Something that can be stopped or killed as a whole: a pod, a caller, or the world around them."""
 
@@ -68,6 +72,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """What the loop was told of by tasks and callbacks that raised."""
         self.turns = 0
         self._observed: list[AnyCoroutine] = []
+        self.observed_tasks: set[asyncio.Task[Any]] = set()
+        """Those that agents made: what one raises is its maker's to see to."""
+        self._is_disposed = False
         """What tasks of dead processes have perhaps never begun."""
         self.set_exception_handler(self._note)
 
@@ -108,7 +115,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Raise `OSError`: there is no network."""
         raise OSError("there is no network in a simulation: give the agent something in the place of what it calls")
 
+    def create_future(self) -> asyncio.Future[Any]:
+        if self._is_disposed:
+            raise WorldEnded
+        return super().create_future()
+
     def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> asyncio.Task[Any]:
+        if self._is_disposed:
+            coro.close()
+            raise WorldEnded
         found = context or copy_context()
         observe = found.get(OBSERVES_TASKS, None)
         work = coro
@@ -116,6 +131,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             work = observe(coro)
             self._observed.append(coro)
         task: asyncio.Task[Any] = asyncio.Task(work, loop=self, name=name, context=context)
+        if observe is not None:
+            self.observed_tasks.add(task)
         process = found.get(PROCESS, self.world)
         # Kept, so that no garbage collection runs a dead process's `finally` blocks at a moment of its own.
         process.tasks.append(task)
@@ -196,6 +213,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.alive = False
             process.queue.clear()
         self._timers.clear()
+        self._is_disposed = True
+        events._set_running_loop(self)  # What would begin something is told that nothing begins any more.
         hook, sys.unraisablehook = sys.unraisablehook, _left_alone  # What waits in a `finally` is dropped there.
         try:
             for task in tasks:
@@ -209,6 +228,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._observed.clear()
         finally:
             sys.unraisablehook = hook
+            events._set_running_loop(None)
         self.close()
 
 

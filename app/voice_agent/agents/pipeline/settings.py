@@ -1,0 +1,139 @@
+"""What may be set for a `Pipeline`: three addresses and a key are enough."""
+
+from __future__ import annotations
+
+import wave
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from voice_agent.providers.endpoint import Endpoint
+
+MAX_APOLOGY_BYTES = 5 * 1024 * 1024
+"""Of a recording: a minute and three quarters; it is kept in memory."""
+WAV_FORMAT = (1, 2, 24_000)
+"""Channels, bytes a sample, samples a second."""
+
+INSTRUCTIONS = (
+    "You are on the telephone. Answer in the caller's language, in one to three short sentences, as people speak: no "
+    "lists, no markup, no emoji, numbers and dates in words."
+)
+APOLOGY = "Sorry, I cannot answer just now. Please say that again in a moment."
+
+
+class Continuation(StrEnum):
+    """How a model is asked to go on with an answer that has been begun."""
+
+    INSTRUCTION = "instruction"
+    """In words. Every model takes that."""
+    PREFIX = "prefix"
+    """Its last message is marked ``prefix``: Mistral, DeepSeek."""
+    CONTINUE_FINAL_MESSAGE = "continue_final_message"
+    """As a parameter: vLLM, SGLang."""
+
+
+class Model(Endpoint):
+    """A language model."""
+
+    continuation: Continuation | None = None
+    """None: as is set for all."""
+
+
+class ModelSettings(BaseModel):
+    """Which models are asked, and how."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+
+    model: str = ""
+    """The model's address, such as ``https://api.openai.com/v1``; several, with commas, are asked in this order."""
+    model_name: str = ""
+    model_key: SecretStr | None = None
+    key: SecretStr | None = None
+    """For what has none of its own."""
+    models: tuple[Model, ...] = ()
+    """In place of `model`, where one line is not enough."""
+    continuation: Continuation = Continuation.INSTRUCTION
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Of one answer."""
+    context_tokens: Annotated[int, Field(ge=256, le=10_000_000)] = 32_000
+    """Of the conversation, as far as a model is given it."""
+    hedge_ms: Annotated[int, Field(ge=20, le=60_000)] = 350
+    """After so long without an answer the next model is asked as well."""
+    speculate: bool = True
+    """Whether a model is asked in a pause that may end the caller's turn. It may be asked in vain."""
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if bool(self.model.strip()) == bool(self.models):
+            raise ValueError("set either MODEL, to an address such as https://api.openai.com/v1, or models")
+        _ = self.endpoints
+        return self
+
+    @property
+    def endpoints(self) -> tuple[Model, ...]:
+        """The models, in the order in which they are asked."""
+        key = self.model_key or self.key
+        if self.models:
+            return tuple(model.with_key(key) for model in self.models)
+        addresses = [address.strip() for address in self.model.split(",") if address.strip()]
+        return tuple(_model(url=address, model=self.model_name, key=key) for address in addresses)
+
+    def continuation_of(self, endpoint: Endpoint) -> Continuation:
+        """How this one is asked to go on."""
+        return (endpoint.continuation if isinstance(endpoint, Model) else None) or self.continuation
+
+
+class LastResortSettings(BaseModel):
+    """What a caller hears when no model answers."""
+
+    apology: str = APOLOGY
+    apology_audio: Path | None = None
+    """A recording of it, PCM16 mono at 24 000 Hz, for then the voice may be gone, too."""
+    refusal: str = "I am sorry, I cannot help you with that."
+    """Said where a provider's filter left nothing of an answer."""
+    person: str = ""
+    """Whom the caller is put through to, if they want: ``sip:…`` or ``tel:…``."""
+    person_offer: str = "If you would like to talk to a person, say yes, or press one."
+    yes: str = "yes, yes please, yeah, please, ok, okay, sure"
+    """What takes the offer, with commas."""
+    putting_through: str = "I am putting you through. "
+
+    @field_validator("apology_audio")
+    @classmethod
+    def _is_recording(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            recording(path)
+        return path
+
+
+class PipelineSettings(ModelSettings, LastResortSettings):
+    """See `docs/models.md`."""
+
+    instructions: str = INSTRUCTIONS
+    greeting: str = ""
+
+
+def recording(path: Path) -> bytes:
+    """PCM16 of a WAV file. Raises `ValueError`."""
+    try:
+        if path.stat().st_size > MAX_APOLOGY_BYTES:
+            raise ValueError(f"has more than {MAX_APOLOGY_BYTES} bytes")
+        with wave.open(str(path), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != WAV_FORMAT:
+                raise ValueError("is no recording in PCM16, mono, at 24 000 Hz")
+            return file.readframes(file.getnframes())
+    except (OSError, EOFError, wave.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "it is no WAV file"
+        raise ValueError(f"cannot be read: {reason}") from None
+
+
+def _model(**fields: Any) -> Model:
+    """Raises `ValueError` with what is wrong with it."""
+    try:
+        return Model(**fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}") from None
