@@ -126,7 +126,7 @@ class Call(Protocol):
         The client is told as of an ear; None: it cannot be understood. The first one who understood an item stands, be
         it an ear. Needs no event, and returns once it is durable; of an item that is gone nothing is kept. Raises
         `ValueError` for an item that is no audio of the caller's, for text that is no Unicode, and for more than
-        65 536 characters of it.
+        16 384 characters of it.
         """
 
     def speak(self, key: str = "reply", *, interruptible: bool = True) -> AbstractAsyncContextManager[Speech]:

@@ -15,7 +15,7 @@ from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.engine.agent_steps import StepWatch
-from voice_agent.runtime.engine.prepared_speech import MAX_SENTENCE_BYTES, MAX_SENTENCES, PreparedSpeech
+from voice_agent.runtime.engine.prepared_speech import MAX_SENTENCE_BYTES, PreparedSpeech
 
 PIECE = bytes(PCM.size(100))
 
@@ -53,12 +53,12 @@ def utterance(text: str) -> Utterance:
 def prepared(voice: Voice, *, is_silent: bool = False) -> PreparedSpeech:
     """Nothing yet."""
     watch = StepWatch(voice.name, "call", StoppedClock(), CountingObserver(), kind="voice")
-    return PreparedSpeech(voice, watch, is_silent=is_silent)
+    return PreparedSpeech(voice, lambda text, place: utterance(text), watch, is_silent=is_silent)
 
 
 async def said(speech: PreparedSpeech, text: str) -> int | None:
     """How many pieces there are of it; None if it was not prepared."""
-    found = speech.take(utterance(text))
+    found = speech.take(text, utterance(text))
     return None if found is None else len([piece async for piece in found.pieces()])
 
 
@@ -67,19 +67,19 @@ async def test_a_sentence_is_made_before_it_is_said() -> None:
     voice = SlowVoice()
     voice.may_give.set()
     speech = prepared(voice)
-    speech.add(utterance("abc"))
+    speech.add("abc", is_new=True)
     await until(lambda: voice.closed == ["abc"])
     assert speech.held_bytes == 3 * len(PIECE)
     assert await said(speech, "abc") == 3
     assert voice.asked == ["abc"]
-    assert (speech.held_bytes, len(speech)) == (0, 0)
+    assert speech.held_bytes == 0
 
 
 async def test_what_is_made_while_it_is_said_comes_as_it_is_made() -> None:
     """A reader that waits is woken by the next piece, and by the end."""
     voice = SlowVoice()
     speech = prepared(voice)
-    speech.add(utterance("abc"))
+    speech.add("abc", is_new=True)
     reading = asyncio.create_task(said(speech, "abc"))
     await turns_pass()
     assert voice.asked == ["abc"]
@@ -91,8 +91,8 @@ async def test_a_sentence_is_begun_once_the_one_before_it_has_its_first_audio() 
     """For that the caller waits: nothing is to take the voice's time from it."""
     voice = SlowVoice()
     speech = prepared(voice, is_silent=True)
-    speech.add(utterance("ab"))
-    speech.add(utterance("cd"))
+    speech.add("ab", is_new=True)
+    speech.add("cd", is_new=True)
     await turns_pass()
     assert voice.asked == []
     speech.has_audio()
@@ -106,10 +106,9 @@ async def test_a_sentence_that_was_not_begun_yet_is_said_as_one_that_was_not_pre
     """And the one behind it is begun in its turn."""
     voice = SlowVoice()
     speech = prepared(voice, is_silent=True)
-    speech.add(utterance("ab"))
-    speech.add(utterance("cd"))
+    speech.add("ab", is_new=True)
+    speech.add("cd", is_new=True)
     assert await said(speech, "ab") is None
-    assert len(speech) == 1
     speech.has_audio()
     await turns_pass()
     assert voice.asked == ["cd"]
@@ -121,21 +120,19 @@ async def test_no_more_than_two_are_made_ahead() -> None:
     voice.may_give.set()
     speech = prepared(voice)
     for text in ("a", "b", "c"):
-        speech.add(utterance(text))
+        speech.add(text, is_new=True)
     await turns_pass(100)
     assert voice.asked == ["a", "b"]
-    assert len(speech) == MAX_SENTENCES
 
 
 async def test_what_is_said_otherwise_is_dropped_with_all_behind_it() -> None:
     """Also if only the seed differs; its voice is closed."""
     voice = SlowVoice()
     speech = prepared(voice)
-    speech.add(utterance("ab"))
-    speech.add(utterance("cd"))
+    speech.add("ab", is_new=True)
+    speech.add("cd", is_new=True)
     await turns_pass()
-    assert speech.take(Utterance("ab", "alloy", 1.0, "another")) is None
-    assert len(speech) == 0
+    assert speech.take("ab", Utterance("ab", "alloy", 1.0, "another")) is None
     await until(lambda: voice.closed == ["ab"])
     assert voice.made == []
 
@@ -145,8 +142,8 @@ async def test_a_voice_that_is_far_ahead_waits() -> None:
     voice = SlowVoice(piece=bytes(MAX_SENTENCE_BYTES // 4 & ~1))
     voice.may_give.set()
     speech = prepared(voice)
-    speech.add(utterance("a" * 100))
-    speech.add(utterance("b" * 100))
+    speech.add("a" * 100, is_new=True)
+    speech.add("b" * 100, is_new=True)
     await turns_pass(1000)
     assert (voice.made.count("a"), voice.made.count("b")) == (5, 5)
     assert await said(speech, "a" * 100) == 100
@@ -159,15 +156,15 @@ async def test_a_voice_that_fails_ahead_fails_when_it_is_said() -> None:
     voice = SlowVoice()
     voice.may_give.set()
     speech = prepared(voice)
-    speech.add(utterance("ab!"))
+    speech.add("ab!", is_new=True)
     await until(lambda: voice.closed == ["ab!"])
-    taken = speech.take(utterance("ab!"))
+    taken = speech.take("ab!", utterance("ab!"))
     assert taken is not None
     got: list[VoicedAudio] = []
     with pytest.raises(VoiceFailed, match="RuntimeError: no"):
         got += [piece async for piece in taken.pieces()]
     speech.has_audio()
-    speech.add(utterance("!"))
+    speech.add("!", is_new=True)
     await until(lambda: voice.closed[1:] == ["!"])
     speech.drop()
 
@@ -176,7 +173,7 @@ async def test_who_does_not_read_on_has_the_voice_closed() -> None:
     """It was interrupted."""
     voice = SlowVoice()
     speech = prepared(voice)
-    speech.add(utterance("abc"))
+    speech.add("abc", is_new=True)
     reading = asyncio.create_task(said(speech, "abc"))
     await turns_pass()
     reading.cancel()

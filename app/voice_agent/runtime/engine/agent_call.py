@@ -39,8 +39,9 @@ MAX_RESULT_BYTES = 64 * 1024
 
 MAX_ARGUMENTS_CHARS = 256 * 1024
 """Of a function call, which is kept in the conversation and shown to the client."""
-MAX_TRANSCRIPT_CHARS = 64 * 1024
-"""Of what an agent understood of one item: more than is said in the longest turn."""
+MAX_TRANSCRIPT_CHARS = 16 * 1024
+"""Of what an agent understood of one item, twice what is said in the longest turn: stops a model that repeats itself
+from filling the conversation."""
 MAX_NAME_CHARS = 200
 """Of a timer or a function: less than of a key, for a key is made of it."""
 MAX_TARGET_CHARS = 1024

@@ -39,7 +39,7 @@ class Handling:
         self.speech: object | None = None
         """What is being said."""
         self.prepared: PreparedSpeech | None = None
-        """What is to be said next, if the agent has told; None: it never has."""
+        """What is to be said next in `speech`, as far as the agent has told."""
         self._rest: asyncio.Task[None] | None = None
         """Says what was left of a sentence when the pod before was gone."""
         self._ledger = ledger
@@ -74,6 +74,7 @@ class Handling:
         """What was prepared is not said."""
         if self.prepared is not None:
             self.prepared.drop()
+            self.prepared = None
 
     def drop_unsaid(self) -> None:
         """Nothing that waits to be said is wanted any more."""

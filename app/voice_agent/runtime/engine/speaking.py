@@ -132,11 +132,11 @@ class SpeechRun:
         said_to = said_chars(response, pacing.target)
         if not sent_bytes or voice.deterministic:
             await pacing.begin_again(text, sent_bytes, response)
-            await self._voice.say(text, response)
+            await self._voice.say_rest(text, response)
         elif text[said_to:].strip():
             self._work.feed(ResponseDiverged(response.response_id, response.said.piece.text_from + said_to))
             await pacing.begin_again(text[said_to:], 0, response)
-            await self._voice.say(text[said_to:], response)
+            await self._voice.say_rest(text[said_to:], response)
         await pacing.pacer.finish()
 
     # --- what the author has of it ----------------------------------------------
@@ -180,13 +180,14 @@ class SpeechRun:
             with self._work.waiting():
                 await self._handling.rest_is_said()
         if not new:
+            self._voice.pass_over(sentence, is_last=self._again.is_complete)
             await self._work.wait_for_capacity()
             return
         response, self._own.is_open = self._response, False
         self._work.stages.worded()
-        self._voice.begun += 1
         with self._work.waiting():
             if not settings_of(self._work.call).wants_audio:
+                self._voice.begun += 1
                 self._handling.drop_prepared()
                 self._work.feed(ResponseText(response.response_id, new, voiced=True))
                 await self._work.wait_for_capacity()
@@ -194,7 +195,7 @@ class SpeechRun:
             pacing = self._work.pacing(response)
             await pacing.begin(new)
             self._work.feed(ResponseText(response.response_id, new, voiced=True))
-            await self._voice.say(new, response)
+            await self._voice.say(sentence, new, response)
             await pacing.pacer.finish()
 
     def prepare(self, sentence: str) -> None:
@@ -202,10 +203,8 @@ class SpeechRun:
         sentence.encode()
         work, handling = self._work, self._handling
         is_said = work.handling is handling and handling.speech is self and self._act.status is ActStatus.BEGUN
-        # What another pod has said is passed over: which of it is new is not known before `text`.
-        is_new = self._continues or (self._again.is_complete and not self._was_cut)
-        if sentence and is_said and is_new and work.call.response is not None and settings_of(work.call).wants_audio:
-            self._voice.prepare(sentence)
+        if sentence and is_said and work.call.response is not None and settings_of(work.call).wants_audio:
+            self._voice.prepare(sentence, is_new=self._continues or self._again.is_complete)
 
     async def audio(
         self,
