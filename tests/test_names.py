@@ -19,7 +19,6 @@ FORMER_IDENTIFIERS = {
     "is_backlogged": "has_no_room",
     "release_unsaved, requeue_whole": "give_up_write lost_in_store let_go_on",
     "sent_seq": "shown_to_caller",
-    "InputAudioBuffer": "hearing.py",
     "Response, responses.py": "replying.py editing.py",
     "reading_paused": "is_deaf",
     "CLOSE_FLUSH_S, _send_close": "LAST_WORDS_S say_goodbye",

@@ -161,7 +161,7 @@ async def test_a_voice_that_fails_ahead_fails_when_it_is_said() -> None:
     taken = speech.take("ab!", utterance("ab!"))
     assert taken is not None
     got: list[VoicedAudio] = []
-    with pytest.raises(VoiceFailed, match="RuntimeError: no"):
+    with pytest.raises(VoiceFailed, match="RuntimeError"):
         got += [piece async for piece in taken.pieces()]
     speech.has_audio()
     speech.add("!", is_new=True)
