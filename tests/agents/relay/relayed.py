@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from tests.runtime.rig import Caller, Rig, rig
 from voice_agent.agents.relay import Relay
 from voice_agent.agents.relay.relay_settings import RelaySettings
 from voice_agent.kit.agent import Kit
+from voice_agent.kit.tools import Tool
 
 
 @dataclass
@@ -58,10 +59,12 @@ class Relayed:
 
 
 @asynccontextmanager
-async def relayed(*upstreams: FakeUpstream, lead_ms: int = 60_000, **settings: Any) -> AsyncIterator[Relayed]:
+async def relayed(
+    *upstreams: FakeUpstream, lead_ms: int = 60_000, tools: Sequence[Tool] = (), **settings: Any
+) -> AsyncIterator[Relayed]:
     """A call; audio is not held back to the pace of speech unless `lead_ms` is small."""
     agent = Relay()
-    agent.lead_ms = lead_ms
+    agent.lead_ms, agent.tools = lead_ms, tools
     kit = Kit(settings=RelaySettings(url=[one.url for one in upstreams], **settings))
     await agent.open(kit)
     try:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from voice_agent.agents.relay.dialing import UpstreamDialer
 from voice_agent.agents.relay.relay_settings import RelaySettings
 from voice_agent.agents.relay.relayed_call import RelayedCall
+from voice_agent.agents.tools.webhook import WebhookTool
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.call import Call
 from voice_agent.kit.ear import AgentEar
 from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.tools import Tool
 from voice_agent.kit.voice import Voice
 from voice_agent.providers.client import ProviderClient
 
@@ -29,15 +32,22 @@ class Relay(Agent):
     voice = Voice()
     """The upstream speaks."""
     lead_ms = 400
+    tools: Sequence[Tool] = ()
+    """What the model may have done on the server, beside the client's functions and the webhooks of the settings."""
 
     def __init__(self) -> None:
-        self._settings: RelaySettings | None = None
+        self._settings: RelaySettings
         self._dialer: UpstreamDialer | None = None
+        self._by_name: dict[str, Tool] = {}
 
     async def open(self, kit: Kit) -> None:
         """See `Agent.open`. No upstream is asked yet."""
         settings = kit.settings if isinstance(kit.settings, RelaySettings) else RelaySettings(**kit.settings)
         self._settings = settings
+        webhooks = [WebhookTool(one, kit.http) for one in settings.tools]
+        for tool in (*self.tools, *webhooks):
+            if self._by_name.setdefault(tool.name, tool) is not tool:
+                raise ValueError(f"There are two tools called {tool.name!r}.")
         self._dialer = UpstreamDialer(
             settings.endpoints(),
             kit.shared(ProviderClient).health,
@@ -52,10 +62,15 @@ class Relay(Agent):
 
     async def run(self, call: Call) -> None:
         """See `Agent.run`. An event whose speech was interrupted is done."""
-        assert self._settings is not None
         assert self._dialer is not None
-        transcribes = isinstance(self.ear, AgentEar)
-        relayed = RelayedCall(call, self._dialer, self._settings, transcribes=transcribes)
+        relayed = RelayedCall(
+            call,
+            self._dialer,
+            self._settings,
+            self._by_name,
+            transcribes=isinstance(self.ear, AgentEar),
+            speaks=type(self.voice) is not Voice,
+        )
         try:
             async for event in call.events():
                 with suppress(SpeechInterrupted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from voice_agent.agents.relay.caller_audio import CallerAudio
@@ -12,6 +13,7 @@ from voice_agent.agents.relay.conversation import CallerTurn, bring
 from voice_agent.agents.relay.dialing import UpstreamDialer
 from voice_agent.agents.relay.pieces import Given, PieceQueue
 from voice_agent.agents.relay.relay_settings import RelaySettings
+from voice_agent.agents.relay.relay_tools import RelayTools
 from voice_agent.agents.relay.reply_source import Cut, ReplyEnd, ReplySource
 from voice_agent.agents.relay.requests import ResponseWanted, UpstreamSettings, said_item
 from voice_agent.agents.relay.session import UpstreamSession
@@ -20,8 +22,11 @@ from voice_agent.agents.relay.upstream_reply import UpstreamLost
 from voice_agent.kit.call import Call, Item
 from voice_agent.kit.events import Asked, Event, Heard, Interrupted, Started
 from voice_agent.kit.speech import Speech
+from voice_agent.kit.tools import Tool
 
 GREETING = "Greet the caller. Say exactly this, and nothing else: "
+MAX_ROUNDS = 8
+"""So often a model may have tools run before it answers: stops one that never does."""
 MAX_TRANSCRIPT_CHARS = 16 * 1024
 """Of one turn of the caller's: more than anybody says in it. An upstream that tells more is cut short."""
 
@@ -29,9 +34,22 @@ MAX_TRANSCRIPT_CHARS = 16 * 1024
 class RelayedCall:
     """One run's. `close` is to be called at its end."""
 
-    def __init__(self, call: Call, dialer: UpstreamDialer, settings: RelaySettings, *, transcribes: bool) -> None:
-        """`transcribes`: what the caller said is what the upstream understands."""
+    def __init__(
+        self,
+        call: Call,
+        dialer: UpstreamDialer,
+        settings: RelaySettings,
+        tools: Mapping[str, Tool],
+        *,
+        transcribes: bool,
+        speaks: bool,
+    ) -> None:
+        """`tools`: the server's own. `transcribes`: what the caller said is what the upstream understands.
+
+        `speaks`: there is a voice that says what tools say while they run.
+        """
         self._call = call
+        self._tools = RelayTools(call, tools, speaks=speaks)
         self._dialer = dialer
         self._settings = settings
         self._transcribes = transcribes
@@ -51,6 +69,7 @@ class RelayedCall:
 
     async def handle(self, event: Event) -> None:
         """An event of the call. Raises `SpeechInterrupted`, and what keeps a reply from being made."""
+        self._tools.recall()
         match event:
             case Asked():
                 await self._answer(event)
@@ -84,7 +103,7 @@ class RelayedCall:
         session = self.sessions.using
         if session is not None and session.appended.item_id == heard.item_id:
             with suppress(UpstreamLost):  # The next one gets it whole.
-                await bring(session, self._call.items, CallerTurn(heard.item_id, b""))
+                await bring(session, self._tools.beside(self._call.items), CallerTurn(heard.item_id, b""))
 
     async def _truncate(self, interrupted: Interrupted) -> None:
         session = self.sessions.using
@@ -95,23 +114,42 @@ class RelayedCall:
     # --- replies ----------------------------------------------------------------
 
     async def _reply(self, wanted: ResponseWanted, items: Sequence[Item], turn: CallerTurn | None) -> None:
-        """Have the upstream say something, and call the functions that it wants called."""
+        """Have the upstream say something, and run the functions that it wants to be run."""
         self._is_replying = True
         self._tell_busy()
+        wanted = replace(wanted, tools=self._tools.offered(wanted.tools))
         try:
-            async with self._call.speak() as speech:
-
-                async def speak(key: str) -> list[Mapping[str, str]]:
-                    end = await self._speak(speech, wanted, items, turn)
-                    return [{"name": one.name, "arguments": one.arguments} for one in end.calls]
-
-                calls = await self._call.once("calls", speak)
-            for number, one in enumerate(calls):
-                await self._call.call_tool(f"call {number}", one["name"], one["arguments"])
+            behind = str(items[-1].get("id") or "") if items else ""
+            before, done = self._tools.beside(items), list[Item]()
+            for number in range(1, MAX_ROUNDS + 1):
+                said, calls = await self._round(number, wanted, [*before, *done], turn)
+                mine = [one for one in calls if one["name"] in self._tools.by_name]
+                for at, one in enumerate(calls):
+                    if one not in mine:
+                        await self._call.call_tool(f"call {number}.{at}", one["name"], one["arguments"])
+                if not mine:
+                    break
+                done += [*([said_item(said)] if said.strip() else []), *await self._tools.run(number, mine, behind)]
+                if len(mine) < len(calls):
+                    break  # The client asks for the rest, once it has run its own.
+                wanted = replace(wanted, tool_choice="auto")
             await self._tell_rate_limits()
         finally:
             self._is_replying = False
             self._tell_busy()
+
+    async def _round(
+        self, number: int, wanted: ResponseWanted, items: Sequence[Item], turn: CallerTurn | None
+    ) -> tuple[str, list[dict[str, str]]]:
+        """What the upstream says, and the functions that it wants to be run: which another pod does not ask again."""
+        async with self._call.speak("reply" if number == 1 else f"reply {number}") as speech:
+
+            async def speak(key: str) -> list[dict[str, str]]:
+                end = await self._speak(speech, wanted, items, turn)
+                return [{"id": one.call_id, "name": one.name, "arguments": one.arguments} for one in end.calls]
+
+            calls: list[dict[str, str]] = await self._call.once(f"calls {number}", speak)
+            return "".join(piece.text for piece in speech.said), calls
 
     async def _speak(
         self, speech: Speech, wanted: ResponseWanted, items: Sequence[Item], turn: CallerTurn | None
@@ -161,7 +199,7 @@ class RelayedCall:
 
     async def _prepare(self, session: UpstreamSession) -> None:
         session.on_transcribed = self._transcribed
-        await bring(session, self._call.items)
+        await bring(session, self._tools.beside(self._call.items))
 
     def _transcribed(self, item_id: str, text: str | None) -> None:
         if self._transcribes:
