@@ -7,20 +7,26 @@ Tests of `agent`, `relayed_call`, `sessions`, `session`, `dialing`, `reply_sourc
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import random
 from itertools import count
 
 import pytest
 
-from tests.agents.relay.counting_caller import CountingCaller
+from tests.agents.relay.counting_caller import CountingCaller, Heard
 from tests.agents.relay.renewals import renew, sessions_of
+from tests.agents.relay.upstream_agent import due, question_of
 from tests.agents.relay.upstreams import COUNTING, connections, relay, upstreams
-from tests.e2e.pods import PodProcess, pods
+from tests.e2e.microphone import Microphone
+from tests.e2e.pods import SAMPLES, PodProcess, pods
 from tests.e2e.test_takeover import Switch
 from tests.waiting import until
+from voice_agent.agents.relay.caller_audio import BEFORE_MS
 from voice_agent.call.audio import PCM
 from voice_agent.client.connection import RealtimeCall
+
+TRANSCRIBING = {"type": "realtime", "audio": {"input": {"transcription": {}}}}
 
 
 async def test_sessions_are_renewed_in_the_middle_of_replies_and_no_word_is_lost() -> None:
@@ -103,3 +109,37 @@ async def test_the_relay_is_killed_in_the_middle_of_a_reply(redis_url: str, mome
             assert call.color == "green"
         assert [fault for one in caller.heard for fault in one.faults] == []
         await none_left(green, [upstream])
+
+
+async def test_a_spoken_turn_goes_up_while_it_is_said_and_is_answered() -> None:
+    """By turn detection here: the upstream has the audio of the turn, and tells what it understood."""
+    async with upstreams() as (upstream,), pods("memory://") as its, contextlib.AsyncExitStack() as stack:
+        relaying = await relay(its, upstream)
+        call = await stack.enter_async_context(RealtimeCall(relaying.url, model="relay"))
+        await call.send({"type": "session.update", "session": TRANSCRIBING})
+        microphone = Microphone(call.append_audio)
+        talking = asyncio.create_task(microphone.run())
+        stack.callback(talking.cancel)
+        saying = asyncio.create_task(microphone.say(SAMPLES / "caller-time.wav"))
+        stack.callback(saying.cancel)
+        heard, between = Heard([]), [0, 0]
+        async for event in call.events():
+            match event["type"]:
+                case "input_audio_buffer.speech_started":
+                    between[0] = event["audio_start_ms"]
+                case "input_audio_buffer.speech_stopped":
+                    between[1] = event["audio_end_ms"]
+                case "conversation.item.input_audio_transcription.completed":
+                    heard.wanted = due([question_of(event["transcript"])])
+                case "response.output_audio.delta":
+                    heard.audio += base64.b64decode(event["delta"])
+                case "response.output_audio_transcript.delta":
+                    heard.deltas += event["delta"]
+                case "response.done":
+                    heard.status = event["response"]["status"]
+                    heard.transcript = event["response"]["output"][0]["content"][0]["transcript"]
+                    break
+        said_ms = between[1] - between[0]
+        heard_ms = int(heard.wanted[0][1:])
+        assert heard.faults == []
+        assert said_ms - 100 <= heard_ms <= said_ms + BEFORE_MS

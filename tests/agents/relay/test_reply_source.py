@@ -26,6 +26,7 @@ from tests.doubles.tones import sound_of
 from tests.waiting import until
 from voice_agent.agents.relay import dialing, reply_source, session, sessions
 from voice_agent.agents.relay.reply_source import MOST_IN_VAIN
+from voice_agent.call.audio import PCM
 
 
 @pytest.fixture
@@ -220,3 +221,27 @@ async def test_events_are_answered_in_order_also_where_an_upstream_says_the_audi
         assert (await call.ask(100, 2)).faults == []
     assert upstream.open_sessions == 0
     assert answer is upstream.receiving
+
+
+async def test_the_first_audio_is_heard_before_the_upstream_says_more() -> None:
+    """Nothing is held back until something else comes."""
+    is_heard = asyncio.Event()
+
+    async def waits(session: FakeSession, event: Event) -> None:
+        of = {"response_id": "r", "item_id": "i"}
+        await session.send({"type": "response.created", "response": {"id": "r"}})
+        item = {"id": "i", "type": "message"}
+        await session.send({"type": "response.output_item.added", "response_id": "r", "item": item})
+        await session.send({"type": "response.output_audio_transcript.delta", "delta": "w100 ", **of})
+        delta = base64.b64encode(sound_of("w100")[: PCM.size(100)]).decode()
+        await session.send({"type": "response.output_audio.delta", "delta": delta, **of})
+        await is_heard.wait()
+        delta = base64.b64encode(sound_of("w100")[PCM.size(100) :]).decode()
+        await session.send({"type": "response.output_audio.delta", "delta": delta, **of})
+        await session.send({"type": "response.done", "response": {"id": "r", "status": "completed"}})
+
+    async with fake_upstream(responding=waits) as upstream, relayed(upstream) as call:
+        asking = asyncio.create_task(call.ask(100, 1))
+        await until(lambda: len(call.audio()) == PCM.size(100))
+        is_heard.set()
+        assert (await asking).faults == []

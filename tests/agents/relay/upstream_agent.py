@@ -29,8 +29,12 @@ def words(first: int, count: int) -> list[str]:
 
 def question(first: int, count: int) -> dict[str, Any]:
     """What is answered with these words."""
-    part = {"type": "input_text", "text": f"{count} from {first}"}
-    return {"type": "message", "role": "user", "content": [part]}
+    return question_of(f"{count} from {first}")
+
+
+def question_of(text: str) -> dict[str, Any]:
+    """What the caller types."""
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
 def due(items: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ from voice_agent.kit.call import Call
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.hearing import Hearing, HearingKind
 
-BEFORE_MS = 1_000
+BEFORE_MS = 600
 """Of audio that goes up with the beginning of an utterance: what turn detection takes to hear it, and its padding."""
 
 
