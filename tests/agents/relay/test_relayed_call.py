@@ -43,7 +43,9 @@ async def test_what_the_caller_says_goes_up_while_it_is_said_and_once() -> None:
         await call.event("session.updated")
         await until(lambda: upstream.sessions and upstream.sessions[0].kinds())
         [session] = upstream.sessions
-        for frame in frames:
+        append(call, frames[0])
+        await until(lambda: bytes(session.appended) == frames[0])
+        for frame in frames[1:]:
             append(call, frame)
         await until(lambda: bytes(session.appended) == b"".join(frames))
         call.say({"type": "input_audio_buffer.commit"})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -105,6 +106,43 @@ async def _begins_items_without_end(session: FakeSession, event: Event) -> None:
         await session.send({"type": "response.output_item.added", "response_id": "r", "item": item})
 
 
+async def _sends_text_without_end(session: FakeSession, event: Event) -> None:
+    await session.send({"type": "response.created", "response": {"id": "r"}})
+    while True:
+        delta = {
+            "type": "response.output_audio_transcript.delta",
+            "response_id": "r",
+            "item_id": "i",
+            "delta": "x" * 99,
+        }
+        await session.send(delta)
+
+
+async def _sends_events_without_end(session: FakeSession, event: Event) -> None:
+    while True:
+        await session.send({"type": "something.new"})
+
+
+async def _sends_a_word_with_each_sample(session: FakeSession, event: Event) -> None:
+    of = {"response_id": "r", "item_id": "i"}
+    await session.send({"type": "response.created", "response": {"id": "r"}})
+    while True:
+        await session.send({"type": "response.output_audio_transcript.delta", "delta": "x ", **of})
+        await session.send({"type": "response.output_audio.delta", "delta": "AAA=", **of})
+
+
+async def _repeats_without_end(session: FakeSession, event: Event) -> None:
+    of = {"response_id": "r", "item_id": "i"}
+    audio = base64.b64encode(bytes(96_000)).decode()
+    await session.send({"type": "response.created", "response": {"id": "r"}})
+    if session.number == 0:
+        await say(session, [("w100 ", sound_of("w100"))], event, status="failed")
+        return
+    await session.send({"type": "response.output_audio_transcript.delta", "delta": "w10", **of})
+    while True:
+        await session.send({"type": "response.output_audio.delta", "delta": audio, **of})
+
+
 async def _drops_the_connection(session: FakeSession, event: Event) -> None:
     session.socket.transport.abort()
 
@@ -137,6 +175,8 @@ async def _says_what_nobody_knows(session: FakeSession, event: Event) -> None:
         _sends_binary,
         _sends_too_much,
         _begins_items_without_end,
+        _sends_text_without_end,
+        _sends_events_without_end,
         _drops_the_connection,
         _talks_of_other_responses,
         _says_what_nobody_knows,
@@ -192,7 +232,7 @@ async def test_an_upstream_that_floods_has_to_wait() -> None:
     async with fake_upstream(responding=floods) as upstream, relayed(upstream, lead_ms=0) as call:
         call.say({"type": "response.create"})
         await until(lambda: sent > reply_source.MAX_WAITING_BYTES)
-        most = 4 * (reply_source.MAX_WAITING_BYTES + 3 * 1024 * 1024)
+        most = 4 * (reply_source.MAX_WAITING_BYTES + 4 * dialing.MAX_MESSAGE_BYTES)
         before = -1
         while before != sent:  # Until it has to wait: nothing of it is heard so fast.
             before = sent
@@ -201,6 +241,49 @@ async def test_an_upstream_that_floods_has_to_wait() -> None:
         call.say({"type": "response.cancel"})
         await call.event("response.done")
         await until(lambda: upstream.sessions[0].socket.state is State.CLOSED)  # For it does not heed that.
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_upstream_that_sends_a_word_with_each_sample_fills_no_memory() -> None:
+    """What little it sends counts as what it takes here."""
+    async with (
+        fake_upstream(responding=_sends_a_word_with_each_sample) as upstream,
+        relayed(upstream, lead_ms=0) as call,
+    ):
+        call.say({"type": "response.create"})
+        tracemalloc.start()
+        try:
+            await call.event("response.done")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 64 * 1024 * 1024
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_upstream_that_repeats_what_was_said_without_end_is_left() -> None:
+    """Nothing of that can be given, so it must not be waited for."""
+    async with fake_upstream(responding=_repeats_without_end) as first, fake_upstream() as second:
+        async with relayed(first, second) as call:
+            heard = await call.ask(100, 4)
+        assert heard.faults == []
+
+
+async def test_an_upstream_that_closes_each_session_at_once_is_not_asked_without_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pauses grow."""
+    monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.05)
+
+    async def receiving(session: FakeSession, event: Event) -> None:
+        await session.socket.close(1011)
+
+    async with fake_upstream(receiving=receiving) as upstream, relayed(upstream):
+        await until(lambda: len(upstream.sessions) >= 4)
+        loop = asyncio.get_running_loop()
+        began_s, began = loop.time(), len(upstream.sessions)
+        await until(lambda: len(upstream.sessions) == began + 2)
+        assert loop.time() - began_s > 0.05 * 2 ** (began - 3)
 
 
 async def test_events_are_answered_in_order_also_where_an_upstream_says_the_audio_first() -> None:

@@ -28,7 +28,7 @@ OPEN_S = 5.0
 """Until a session can be used: connection, TLS, handshake and its greeting."""
 CLOSE_S = 1.0
 """So long an upstream may take to close."""
-MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
 """Of an upstream's: stops one whose events fill the memory. OpenAI's are a hundredth of it."""
 QUEUED_MESSAGES = 4
 """So many are read ahead."""

@@ -23,6 +23,8 @@ from voice_agent.agents.relay.upstream_events import (
 
 MAX_REPLY_ITEMS = 128
 """Of one response: stops an upstream that begins items without end."""
+MAX_REPLY_CHARS = 64 * 1024
+"""Of one response: more than an hour of speech. Stops an upstream that sends text without end, and no audio."""
 MAX_ID_CHARS = 32
 """Of the ids that OpenAI takes."""
 
@@ -45,8 +47,8 @@ class HeldConversation:
         self.first_id = ""
         """Our id of the first item that the session was given."""
         self.commits: deque[PendingCommit] = deque()
-        self._begun = 0
-        """Items of the response under way."""
+        self._begun = self._chars = 0
+        """Items of the response under way, and characters in them."""
         self._used_ids: set[str] = set()
         self._numbers = itertools.count(1)
 
@@ -101,17 +103,24 @@ class HeldConversation:
 
     def begin_response(self) -> None:
         """What comes belongs to another response."""
-        self._begun = 0
+        self._begun = self._chars = 0
 
-    def take(self, event: UpstreamEvent, bytes_per_ms: int) -> None:
-        """What it says in the conversation. Raises `InvalidMessage` for items without end."""
+    def take(self, event: UpstreamEvent, bytes_per_ms: int, *, is_kept: bool = True) -> None:
+        """What it says in the conversation. Raises `InvalidMessage` for items, or text, without end.
+
+        `is_kept` False: the response is outside of the conversation.
+        """
         match event:
             case ItemBegun(item_id=item_id, kind=kind):
                 self._begun += 1
                 if self._begun > MAX_REPLY_ITEMS:
                     raise InvalidMessage(f"more than {MAX_REPLY_ITEMS} items of one response")
-                self.items.append(HeldItem(item_id, Content(kind, "", "assistant" if kind == MESSAGE else "")))
+                if is_kept:
+                    self.items.append(HeldItem(item_id, Content(kind, "", "assistant" if kind == MESSAGE else "")))
             case TextDelta(item_id=item_id, text=text):
+                self._chars += len(text)
+                if self._chars > MAX_REPLY_CHARS:
+                    raise InvalidMessage(f"more than {MAX_REPLY_CHARS} characters of one response")
                 with self._item(item_id) as item:
                     item.content = replace(item.content, text=item.content.text + text)
             case AudioDelta(item_id=item_id, audio=audio):

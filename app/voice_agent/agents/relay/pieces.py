@@ -24,13 +24,16 @@ FASTEST_CHARS_PER_S = 30
 SLICE_MS = 200
 """Of audio that is given at once: giving it takes as long as it plays, and meanwhile nothing else is seen to."""
 
+PIECE_BYTES = 512
+"""About what a piece takes in memory beside its audio: stops an upstream that sends a word with each sample."""
+
 
 @dataclass(slots=True)
 class ReplyPiece:
     """Text, and the audio that says it."""
 
     text: str
-    audio: deque[bytes] = field(default_factory=deque)
+    audio: bytearray = field(default_factory=bytearray)
     """What was not given yet."""
     audio_bytes: int = 0
     """All that came."""
@@ -39,6 +42,11 @@ class ReplyPiece:
     """Something of it was given."""
     again: tuple[int, int] = (0, 0)
     """The audio says so many characters of so many that had been said before, and are not to be said again."""
+
+    @property
+    def least_ms(self) -> int:
+        """So long its audio takes at least."""
+        return len(self.text) * 1000 // FASTEST_CHARS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,8 @@ class PieceQueue:
         self._is_written = is_written
         self._is_exact = True
         self._pieces: deque[ReplyPiece] = deque()
+        self._half_sample = b""
+        """The beginning of a sample whose end has not come."""
         self._early = ""
         """Text whose piece has not begun."""
         self._early_again = 0
@@ -79,7 +89,7 @@ class PieceQueue:
     def begin(self, said: str, *, is_exact: bool) -> None:
         """An upstream begins to speak behind `said`, and may say the end of that again."""
         self.given_text, self._is_exact = said, is_exact
-        self._again, self._early, self._early_again = "", "", 0
+        self._again, self._early, self._early_again, self._half_sample = "", "", 0, b""
         self._unsure.clear()
         self._new_part = WithoutSaid(said) if said.strip() else None
 
@@ -98,13 +108,18 @@ class PieceQueue:
 
     def add_audio(self, audio: bytes) -> None:
         """More audio came."""
-        if self._is_written or not audio:
+        if self._is_written:
+            return
+        audio = self._half_sample + audio
+        whole = len(audio) - len(audio) % self._format.sample_bytes
+        audio, self._half_sample = audio[:whole], audio[whole:]
+        if not audio:
             return
         last = self._last
-        if last is None or last.is_complete or (self._early and self._has_said(last)):
+        if last is None or last.is_complete or (self._early and self._format.ms(last.audio_bytes) >= last.least_ms):
             self._begin_piece()
         piece = self._coming[-1]
-        piece.audio.append(audio)
+        piece.audio += audio
         piece.audio_bytes += len(audio)
         self.waiting_bytes += len(audio)
 
@@ -161,6 +176,17 @@ class PieceQueue:
         return None
 
     @property
+    def held_bytes(self) -> int:
+        """About what all of that takes in memory."""
+        return self.waiting_bytes + PIECE_BYTES * (len(self._pieces) + len(self._unsure))
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether more must come before anything can be given: all of it may have been said before."""
+        first = self._pieces[0] if self._pieces else None
+        return self._new_part is not None or (first is not None and bool(first.again[0]) and not first.is_complete)
+
+    @property
     def waiting_ms(self) -> int:
         """How long what came and was not given lasts."""
         return self._format.ms(self.waiting_bytes)
@@ -178,18 +204,10 @@ class PieceQueue:
         return not self._early and self._new_part is None and (self._last is None or self._last.is_complete)
 
     def _given(self, piece: ReplyPiece, text: str) -> Given:
-        audio = self._slice(piece)
+        audio = bytes(piece.audio[: self._format.size(SLICE_MS)])
+        del piece.audio[: len(audio)]
+        self.waiting_bytes -= len(audio)
         return Given(text, audio, is_partial=bool(piece.audio) or not piece.is_complete)
-
-    def _slice(self, piece: ReplyPiece) -> bytes:
-        wanted, found = self._format.size(SLICE_MS), b""
-        while piece.audio and len(found) < wanted:
-            found += piece.audio.popleft()
-        if len(found) > wanted:
-            piece.audio.appendleft(found[wanted:])
-            found = found[:wanted]
-        self.waiting_bytes -= len(found)
-        return found
 
     # --- pieces -----------------------------------------------------------------
 
@@ -211,12 +229,8 @@ class PieceQueue:
             self.given_text += self._early
         self._early = ""
 
-    def _has_said(self, piece: ReplyPiece) -> bool:
-        """Whether its audio can have said its text."""
-        return self._format.ms(piece.audio_bytes) * FASTEST_CHARS_PER_S >= len(piece.text) * 1000
-
     def _forget(self, piece: ReplyPiece) -> None:
-        self.waiting_bytes -= sum(map(len, piece.audio))
+        self.waiting_bytes -= len(piece.audio)
         piece.audio.clear()
 
     # --- what is said again -----------------------------------------------------
@@ -245,10 +259,10 @@ class PieceQueue:
         """Take off the audio of what was said before; False: not all of the piece's audio has come."""
         if not piece.is_complete:
             return False
-        audio, (again, chars) = b"".join(piece.audio), piece.again
+        audio, (again, chars) = bytes(piece.audio), piece.again
         at = len(audio) * again // chars // self._format.sample_bytes * self._format.sample_bytes
         self._forget(piece)
         piece.again = (0, 0)
-        piece.audio.append(audio[at:])
+        piece.audio += audio[at:]
         self.waiting_bytes += len(audio) - at
         return True

@@ -38,8 +38,8 @@ FIRST_S = 10.0
 """Until the first of what it says: a model may think."""
 STALL_S = 3.0
 """Between two events of a response, once all that came has been given."""
-MAX_WAITING_BYTES = 4 * 1024 * 1024
-"""Of audio that came and was not given: more than a minute ahead. Then the upstream has to wait."""
+MAX_WAITING_BYTES = 2 * 1024 * 1024
+"""Of what came and was not given: 40 s of PCM ahead. Then the upstream has to wait."""
 MOST_IN_VAIN = 4
 """So many sessions in a row may be lost with nothing new said, before the reply is given up."""
 PAUSES_S = (0.0, 0.1, 0.5, 1.0)
@@ -186,7 +186,7 @@ class ReplySource:
             if not calls and self._queue.is_at_boundary and self._is_ending(session):
                 session.cancel(reply)
                 return None
-            await self._wait_given()
+            await self._wait_given(session)
 
     async def _left(self) -> str:
         """What the reply has said, once the session is lost that said it."""
@@ -202,7 +202,9 @@ class ReplySource:
     def _ahead_s(self) -> float:
         return self._queue.waiting_ms / 1000 + STALL_S
 
-    async def _wait_given(self) -> None:
-        while self._queue.waiting_bytes > MAX_WAITING_BYTES:
+    async def _wait_given(self, session: UpstreamSession) -> None:
+        while self._queue.held_bytes > MAX_WAITING_BYTES:
+            if self._queue.is_stuck:
+                raise session.lose("it says again what was said, without end")
             self._given.clear()
             await self._given.wait()

@@ -19,6 +19,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection
 
 from voice_agent.agents.relay.appended_audio import AppendedAudio
+from voice_agent.agents.relay.event_budget import EventBudget
 from voice_agent.agents.relay.held_conversation import HeldConversation
 from voice_agent.agents.relay.requests import (
     ResponseWanted,
@@ -57,6 +58,8 @@ COMMIT_S = 5.0
 """Until it says which item the audio became."""
 CANCELLED_S = 2.0
 """So long a response may go on that was cancelled."""
+EVENTS_A_TURN = 32
+"""Read before other calls have a turn."""
 APPEND_BYTES = 96 * 1024
 """Of audio in one event."""
 
@@ -205,14 +208,21 @@ class UpstreamSession:
     # --- what it says -----------------------------------------------------------
 
     async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        budget = EventBudget(loop.time())
         with suppress(UpstreamLost):
-            while True:
+            for number in itertools.count(1):
+                message = await self._socket.receive()
+                if not budget.spend(loop.time()):
+                    raise self.lose("it sends events without end")
                 try:
-                    event = read(await self._socket.receive())
+                    event = read(message)
                     if event is not None:
                         await self._take(event)
                 except InvalidMessage as error:
                     raise self.lose(str(error)) from error
+                if number % EVENTS_A_TURN == 0:
+                    await asyncio.sleep(0)
 
     async def _take(self, event: UpstreamEvent) -> None:
         match event:
@@ -241,8 +251,8 @@ class UpstreamSession:
 
     async def _take_of(self, reply: UpstreamReply, event: UpstreamEvent) -> None:
         """More of the response under way."""
-        if reply.in_conversation:
-            self.held.take(event, self._settings.output_format.bytes_per_ms if self._settings else PCM.bytes_per_ms)
+        bytes_per_ms = self._settings.output_format.bytes_per_ms if self._settings is not None else PCM.bytes_per_ms
+        self.held.take(event, bytes_per_ms, is_kept=reply.in_conversation)
         reply.put(event)
         if isinstance(event, ResponseDone):
             reply.usage = event.usage

@@ -24,6 +24,8 @@ from voice_agent.agents.relay.upstream_reply import UpstreamLost
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 """Between two tries to open a session that nobody waits for."""
+STEADY_S = 10.0
+"""An upstream that closes a session sooner has failed: it is not asked for another one without a pause."""
 RESTORE_S = 10.0
 """So long it may take to give a new session the conversation."""
 
@@ -48,6 +50,8 @@ class UpstreamSessions:
         self._opening: asyncio.Task[tuple[UpstreamSession, SessionTimes]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0
+        """Sessions that could not be opened, or were lost soon, one after the other."""
+        self._opened_at = float("-inf")
         self._lost = ""
         """The upstream that was lost last; it is asked last."""
         self._is_over = False
@@ -130,10 +134,14 @@ class UpstreamSessions:
         if task.cancelled() or self._is_over or task is not self._opening:
             return
         if task.exception() is None:
-            self._failures = 0
+            self._opened_at = asyncio.get_running_loop().time()
             self._settle()
             return
         self._opening = None
+        self._open_later()
+
+    def _open_later(self) -> None:
+        """Open one after a pause, unless somebody needs it before."""
         self._failures += 1
         self._call_later(min(FIRST_PAUSE_S * 2 ** (self._failures - 1), LONGEST_PAUSE_S))
 
@@ -153,10 +161,15 @@ class UpstreamSessions:
         if self._current is not None and self._current[0].lost is not None:
             self._lost = self._current[0].endpoint.name
             self._leave()
-        if self._current is None and self._opening is None:
+        if self._opening is not None:
+            return
+        if asyncio.get_running_loop().time() - self._opened_at >= STEADY_S:
+            self._failures = 0
+        if self._failures:
+            self._open_later()
+        else:
+            self._failures = 1
             self._open()
-        elif self._opening is None:
-            self._await_renewal()
 
     def _leave(self) -> None:
         if self._current is not None:

@@ -16,6 +16,9 @@ import pybase64
 MAX_ID_CHARS = 256
 """Of ids that an upstream gives: stops one from filling memory with names."""
 
+MAX_RATE_LIMITS_BYTES = 4 * 1024
+"""As JSON: they are passed on to the client, which is sent no more than that."""
+
 
 class InvalidMessage(Exception):
     """An upstream sent what is no event of the protocol."""
@@ -255,11 +258,11 @@ def _done(event: Mapping[str, Any]) -> UpstreamEvent:
     return ResponseDone(_id(response, "id"), status, reason[:MAX_ID_CHARS], usage)
 
 
-def _limits(event: Mapping[str, Any]) -> UpstreamEvent:
+def _limits(event: Mapping[str, Any]) -> UpstreamEvent | None:
     limits = event.get("rate_limits")
     if not isinstance(limits, list) or not all(isinstance(one, dict) for one in limits):
         raise InvalidMessage("rate limits that are no list of objects")
-    return RateLimits(limits)
+    return RateLimits(limits) if len(orjson.dumps(limits)) <= MAX_RATE_LIMITS_BYTES else None
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], UpstreamEvent | None]] = {
