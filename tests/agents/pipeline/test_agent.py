@@ -13,8 +13,8 @@ from tests.doubles.faults import Fault, Kind
 from tests.doubles.model import GoingOn
 from tests.doubles.provider import Provider
 from voice_agent.agents.pipeline.asking import GO_ON
-from voice_agent.testing.script import Type
-from voice_agent.testing.simulate import simulate, survives
+from voice_agent.testing.script import BargeIn, ScriptStep, SendEvent, Type, UntilSilent
+from voice_agent.testing.simulate import Surroundings, simulate, survives
 
 COUNT = "count from 1 to 12 in sentences of 4"
 COUNTED = sentences(range(1, 13), 4)
@@ -102,3 +102,48 @@ def test_a_stream_that_breaks_off_is_gone_on_with_elsewhere(kind: Kind) -> None:
         assert run.text.split() == COUNTED.split(), at
         assert run.errors == []
     assert models.open_requests == 0
+
+
+def test_a_caller_who_speaks_into_the_answer_ends_it_and_the_request() -> None:
+    """Whenever that is, and the pod dies: no request is left open, and the model knows what was heard."""
+    for after_ms in (100, 500, 900, 1_700):
+        provider = Provider()
+        provider.token_s = 0.15
+        models = Models(provider)
+        script: list[ScriptStep] = [Type(LONG), BargeIn("stop it", after_ms=after_ms)]
+        run = simulate(models.agent, script, surroundings=models.around())
+        assert run.errors == []
+        assert models.open_requests == 0
+        *before, stop = models.asked()[-1]["messages"]
+        assert stop["content"].endswith("stop it")
+        assert all(LONG_COUNTED.startswith(heard["content"]) for heard in before[1:])
+        survives(models.agent, script, surroundings=models.around(), every=23)
+
+
+def test_a_written_reply_and_one_out_of_band() -> None:
+    """No voice is asked; the client says what there is to answer."""
+    models = Models()
+    asked = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": COUNT}]}
+    response = {"conversation": "none", "output_modalities": ["text"], "input": [asked]}
+    create = {"type": "response.create", "response": response}
+    run = simulate(models.agent, [Type("hello"), SendEvent(create), UntilSilent()], surroundings=models.around())
+    assert run.errors == []
+    assert [(reply.text, reply.in_conversation, bool(reply.audio)) for reply in run.replies] == [
+        ("You said: hello", True, True),
+        (COUNTED, False, False),
+    ]
+    assert models.asked()[1]["messages"] == [{"role": "user", "content": COUNT}]
+
+
+def test_settings_of_the_session_reach_the_model() -> None:
+    """Instructions, tools, which must be called, and how long the answer may be."""
+    models = Models()
+    light = {"type": "function", "name": "light", "parameters": {"type": "object", "properties": {}}}
+    session = {"instructions": "Be kind.", "tools": [light], "tool_choice": "none", "max_output_tokens": 3}
+    around = Surroundings(settings=models.around(instructions="Be brief.").settings, session=session)
+    run = simulate(models.agent, [Type(COUNT)], surroundings=around)
+    [asked] = models.asked()
+    assert asked["messages"][0] == {"role": "system", "content": "Be brief.\n\nBe kind."}
+    assert [tool["function"]["name"] for tool in asked["tools"]] == ["light"]
+    assert (asked["tool_choice"], asked["max_tokens"]) == ("none", 3)
+    assert COUNTED.startswith(run.text.strip())

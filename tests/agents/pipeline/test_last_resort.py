@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from tests.agents.pipeline.models import Models
 from tests.doubles.faults import Fault
 from tests.doubles.provider import Provider
-from voice_agent.agents.pipeline.settings import APOLOGY
+from tests.kit.recording_call import RecordingCall
+from voice_agent.agents.pipeline.last_resort import LastResort
+from voice_agent.agents.pipeline.settings import APOLOGY, LastResortSettings
+from voice_agent.kit.call import Call
 from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.tools import Tool, ToolError
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.testing.script import Press, ScriptStep, Type
 from voice_agent.testing.simulate import Surroundings, simulate, survives
@@ -95,3 +101,44 @@ def test_the_recording_is_heard_when_the_voice_is_gone_too(recorded: Path) -> No
     run = simulate(models.agent, [Type("hello")], surroundings=plain)
     assert run.faults["raised"] == 1
     assert run.ended == "hangup"
+
+
+class CallBack(Tool):
+    """Has callers called back, or not."""
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__(name="call_back", parameters={"type": "object"})
+        self.fails = fails
+        self.numbers: list[str] = []
+
+    async def run(self, call: Call, arguments: Mapping[str, Any], idempotency_key: str) -> Any:
+        if self.fails:
+            raise ToolError("nobody is there")
+        self.numbers.append(arguments["number"])
+        return None
+
+
+@pytest.mark.parametrize(("fails", "said"), [(False, "Soon. "), (True, APOLOGY)])
+async def test_the_caller_may_want_to_be_called_back(fails: bool, said: str) -> None:
+    """By a word or a key; where that fails, too, they hear it."""
+    tool = CallBack(fails=fails)
+    resort = LastResort(LastResortSettings(calling_back="Soon. "), tool)
+    call = RecordingCall()
+    await resort.apologise(call, wants_audio=True)
+    assert call.texts[-1] == [f"{APOLOGY} ", "To be called back, press two."]
+    assert not await resort.taken_by_key(call, "1")
+    assert await resort.taken_by_key(call, "2")
+    assert call.texts[-1] == [said]
+    assert tool.numbers == ([] if fails else [""])
+    again = RecordingCall(state=call.state)
+    assert await resort.taken_by_word(again, "Okay!")
+    assert not await resort.taken_by_word(again, "Okay!")
+
+
+def test_what_is_set_for_calling_back_is_whole() -> None:
+    """Its requests are signed."""
+    with pytest.raises(ValueError, match="CALL_BACK_SECRET"):
+        LastResortSettings(call_back="https://example.com/back")
+    found = LastResortSettings(call_back="https://example.com/back", call_back_secret=SecretStr("whsec_" + "QUFB" * 8))
+    assert found.call_back_webhook is not None
+    assert LastResortSettings().call_back_webhook is None

@@ -155,3 +155,14 @@ def test_an_interrupted_tool_is_remembered() -> None:
     assert run.errors == []
     told = models.asked()[-1]["messages"]
     assert "tool" in [message["role"] for message in told]
+
+
+def test_a_model_is_asked_once_for_each_round_whose_outcome_is_known() -> None:
+    """Wherever the pod dies, it is asked once more at most."""
+    models = Models(agent=Clerk)
+    whole = simulate(models.agent, [Type("temperature please")], surroundings=models.around())
+    for moment in range(1, whole.awaits + 1, 7):
+        models.clear()
+        simulate(models.agent, [Type("temperature please")], crash_at=moment, surroundings=models.around())
+        tools = [[message["role"] for message in asked["messages"]].count("tool") for asked in models.asked()]
+        assert tools in ([0, 1], [0, 0, 1], [0, 1, 1])

@@ -11,6 +11,7 @@ from voice_agent.agents.pipeline.conversing import PipelineCall
 from voice_agent.agents.pipeline.last_resort import LastResort
 from voice_agent.agents.pipeline.replying import Models
 from voice_agent.agents.pipeline.settings import PipelineSettings
+from voice_agent.agents.tools.webhook import WebhookTool
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.call import Call
 from voice_agent.kit.tools import Tool
@@ -51,8 +52,10 @@ class Pipeline(Agent):
         if not isinstance(settings, PipelineSettings):
             settings = PipelineSettings.model_validate(dict(settings))
         failover = Failover(self.provider_client(kit), settings.endpoints, hedge_s=settings.hedge_ms / 1000)
-        self._models = Models(settings, failover, _by_name(self.tools))
-        self._last_resort = LastResort(settings)
+        webhooks = [WebhookTool(one, kit.http) for one in settings.tools]
+        self._models = Models(settings, failover, _by_name([*self.tools, *webhooks]))
+        call_back = settings.call_back_webhook
+        self._last_resort = LastResort(settings, WebhookTool(call_back, kit.http) if call_back is not None else None)
 
     async def run(self, call: Call) -> None:
         """See `Agent.run`."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
+
 from voice_agent.agents.pipeline.memory import STATE
-from voice_agent.agents.pipeline.settings import PipelineSettings, recording
+from voice_agent.agents.pipeline.settings import LastResortSettings, recording
+from voice_agent.agents.tools.running import run_tool
 from voice_agent.call.audio import PCM
 from voice_agent.kit.call import Call
+from voice_agent.kit.tools import Tool
 from voice_agent.kit.voice import VoiceFailed
 
 OFFERED = "offered"
@@ -22,8 +26,10 @@ PERSON_KEY, CALL_BACK_KEY = "1", "2"
 class LastResort:
     """One agent's."""
 
-    def __init__(self, settings: PipelineSettings) -> None:
+    def __init__(self, settings: LastResortSettings, call_back: Tool | None = None) -> None:
+        """`call_back`: has the caller called back."""
         self._settings = settings
+        self._call_back = call_back
         self._recording = recording(settings.apology_audio) if settings.apology_audio is not None else None
         self._yes = {word.strip().casefold() for word in settings.yes.split(",") if word.strip()}
 
@@ -48,18 +54,30 @@ class LastResort:
             return False
         if digit == PERSON_KEY and self._settings.person:
             await self._put_through(call)
-            return True
-        return False
+        elif digit == CALL_BACK_KEY and self._call_back is not None:
+            await self._have_called_back(call, self._call_back)
+        else:
+            return False
+        return True
 
     async def taken_by_word(self, call: Call, text: str) -> bool:
         """Do what was offered, if this takes it; it is offered no more in any case."""
         if not _is_offered(call):
             return False
         call.state[STATE] = {name: value for name, value in call.state[STATE].items() if name != OFFERED}
-        if self._settings.person and " ".join(re.findall(r"\w+", text)).casefold() in self._yes:
+        if " ".join(re.findall(r"\w+", text)).casefold() not in self._yes:
+            return False
+        if self._settings.person:
             await self._put_through(call)
-            return True
-        return False
+        elif self._call_back is not None:
+            await self._have_called_back(call, self._call_back)
+        return True
+
+    async def _have_called_back(self, call: Call, tool: Tool) -> None:
+        output = await run_tool(call, tool, "call back", {"number": call.caller.number})
+        is_done = "error" not in (orjson.loads(output) or {})
+        async with call.speak("called back") as speech:
+            await speech.text(self._settings.calling_back if is_done else self._settings.apology)
 
     async def _put_through(self, call: Call) -> None:
         async with call.speak("put through") as speech:
@@ -67,7 +85,9 @@ class LastResort:
         await call.transfer(self._settings.person)
 
     def _offer(self) -> str:
-        return self._settings.person_offer if self._settings.person else ""
+        person = self._settings.person_offer if self._settings.person else ""
+        call_back = self._settings.call_back_offer if self._call_back is not None else ""
+        return " ".join(filter(None, (person, call_back)))
 
 
 def _is_offered(call: Call) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import wave
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from voice_agent.agents.tools.webhook_settings import WebhookSettings
 from voice_agent.providers.endpoint import Endpoint
 
 MAX_APOLOGY_BYTES = 5 * 1024 * 1024
@@ -21,6 +22,9 @@ INSTRUCTIONS = (
     "lists, no markup, no emoji, numbers and dates in words."
 )
 APOLOGY = "Sorry, I cannot answer just now. Please say that again in a moment."
+
+
+Made = TypeVar("Made", bound=BaseModel)
 
 
 class Continuation(StrEnum):
@@ -79,7 +83,7 @@ class ModelSettings(BaseModel):
         if self.models:
             return tuple(model.with_key(key) for model in self.models)
         addresses = [address.strip() for address in self.model.split(",") if address.strip()]
-        return tuple(_model(url=address, model=self.model_name, key=key) for address in addresses)
+        return tuple(_made(Model, url=address, model=self.model_name, key=key) for address in addresses)
 
     def continuation_of(self, endpoint: Endpoint) -> Continuation:
         """How this one is asked to go on."""
@@ -100,6 +104,26 @@ class LastResortSettings(BaseModel):
     yes: str = "yes, yes please, yeah, please, ok, okay, sure"
     """What takes the offer, with commas."""
     putting_through: str = "I am putting you through. "
+    call_back: str = ""
+    """Who is told that the caller wants to be called back: the address of a webhook, as of a tool."""
+    call_back_secret: SecretStr | None = None
+    """``whsec_…``, with which it is signed."""
+    call_back_offer: str = "To be called back, press two."
+    calling_back: str = "You will be called back. "
+
+    @model_validator(mode="after")
+    def _can_call_back(self) -> Self:
+        _ = self.call_back_webhook
+        return self
+
+    @property
+    def call_back_webhook(self) -> WebhookSettings | None:
+        """What is asked for it."""
+        if not self.call_back:
+            return None
+        if self.call_back_secret is None:
+            raise ValueError("CALL_BACK wants CALL_BACK_SECRET, with which its requests are signed")
+        return _made(WebhookSettings, name="call_back", url=self.call_back, secret=self.call_back_secret)
 
     @field_validator("apology_audio")
     @classmethod
@@ -114,6 +138,8 @@ class PipelineSettings(ModelSettings, LastResortSettings):
 
     instructions: str = INSTRUCTIONS
     greeting: str = ""
+    tools: tuple[WebhookSettings, ...] = ()
+    """Webhooks that the model may call."""
 
 
 def recording(path: Path) -> bytes:
@@ -130,10 +156,10 @@ def recording(path: Path) -> bytes:
         raise ValueError(f"cannot be read: {reason}") from None
 
 
-def _model(**fields: Any) -> Model:
+def _made(what: type[Made], **fields: Any) -> Made:
     """Raises `ValueError` with what is wrong with it."""
     try:
-        return Model(**fields)
+        return what(**fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}") from None
