@@ -22,6 +22,9 @@ epoch exists, are return values and not errors.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 MAX_SCHEMA_CHARS = 20
 """Of what a record says of its schema: stops what is no schema from filling a message."""
 
@@ -62,9 +65,18 @@ class ConnectionRefused(VoiceAgentError):
     """A connection that is answered with an HTTP status and a JSON body before the upgrade."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
+        """`details`: more members of the body's ``error``."""
         super().__init__(message)
+        self.details = details or {}
         self.status = status
         self.code = code
         self.message = message

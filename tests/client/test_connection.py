@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection
 
@@ -341,6 +342,16 @@ async def test_a_refusal_for_good_is_final(status: int, words: str, resuming: bo
             async with caller(server) as call:
                 await follow(call)
     assert len(server.requests) == 1 + resuming
+
+
+async def test_a_call_that_was_transferred_meanwhile_ends_with_that() -> None:
+    """The connection broke before the event came that says whom to call; the refusal of the resume says it."""
+    error = {"message": "over", "outcome": "transferred", "last_event_id": "evt_1", "transfer": {"target": "+49"}}
+    async with running(ScriptedServer(cut_after(0, "abort"), finish)) as server:
+        server.refusals.extend([None, (410, {}, orjson.dumps({"error": error}))])
+        async with caller(server) as call:
+            events = [event async for event in call.events()]
+    assert events == [{"event_id": "evt_1", "type": "call.transfer", "target": "+49"}]
 
 
 PAGE = b"<html><body><h1>Sorry</h1>\nNo server is available.</body></html>"

@@ -383,6 +383,22 @@ async def test_a_call_that_no_pod_will_ever_go_on_with_is_closed(status: int, co
         assert its.metric('voice_edge_lost_total{cause="refused"}') == 1
 
 
+TRANSFERRED = orjson.dumps(
+    {"error": {"code": "call_ended", "outcome": "transferred", "last_event_id": "evt_7", "transfer": {"target": "+49"}}}
+)
+
+
+async def test_a_caller_who_was_transferred_while_no_pod_was_there_is_told_whom_to_call() -> None:
+    """And closed as if the pod that did it had lived for that: the call is not lost."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        its.pods.refuse(410, TRANSFERRED, X_Voice_Pod="green-1")
+        await (await its.pods.connection(0)).socket.close(1012)
+        assert (await caller.hear(2))[-1] == {"event_id": "evt_7", "type": "call.transfer", "target": "+49"}
+        assert (await caller.closed())[0] == 1000
+        assert its.metric('voice_edge_lost_total{cause="refused"}') == 0
+
+
 async def test_a_caller_for_whom_no_pod_can_be_had_is_told_to_try_again() -> None:
     """After the patience that is set."""
     async with edge_rig(patience=1) as its:

@@ -255,6 +255,7 @@ def _end_call(call: CallRecord, outcome: str, reason: str, now_ms: int, *, targe
         close(call, "completed", None, now_ms)
     if target:
         call.outbox.emit(events.transfer(target))
+        call.lifecycle.transfer = target
     effects = end(call, outcome, now_ms)
     return [*effects, CloseConnection(CloseCode.NORMAL_CLOSURE, _fitting(reason), outcome)]
 

@@ -97,6 +97,8 @@ def _encode_status(call: CallRecord, fields: dict[str, bytes]) -> None:
         handed_off=b"%d" % call.lifecycle.handed_off,
         resumable=b"%d" % call.lifecycle.resumable,
     )
+    if call.lifecycle.transfer:
+        fields["transfer"] = call.lifecycle.transfer.encode()
 
 
 def _encode_counts(call: CallRecord, fields: dict[str, bytes]) -> None:
@@ -213,7 +215,7 @@ KNOWN_FIELDS = frozenset(
     ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_params response_plan
     response_sizes response_audio piece playback idle_from_ms agent_state clip_id failed_up_to clips clip_bytes
     untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size agent_events acts timers
-    later usage""".split()
+    later usage transfer""".split()
 )
 
 

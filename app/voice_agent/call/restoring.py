@@ -114,6 +114,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
         lifecycle=Lifecycle(
             status=Status(text("status")),
             outcome=text("outcome"),
+            transfer=text("transfer"),
             ended_at_ms=int(fields.get("ended_at_ms", b"0")),
             left_at_ms=int(fields.get("left_at_ms", b"0")),
             handed_off=fields.get("handed_off") == b"1",

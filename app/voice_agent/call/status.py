@@ -20,6 +20,8 @@ class Lifecycle:
 
     status: Status = Status.ATTACHED
     outcome: str = ""
+    transfer: str = ""
+    """Whom the client is to call next; "" unless the call ended with that."""
     ended_at_ms: int = 0
     left_at_ms: int = 0
     """When the last connection was lost; 0 while attached."""

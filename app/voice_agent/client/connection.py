@@ -169,6 +169,8 @@ class RealtimeCall:
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Server events, resuming as often as needed. Ends after a hang-up; raises `CallFailed` if the call is lost.
 
+        A call that was transferred while the connection was broken ends with its ``call.transfer`` all the same.
+
         Whoever asks for the next event is done with the one before: the server is told so.
         """
         while True:
@@ -191,7 +193,14 @@ class RealtimeCall:
                 return
             if code not in COME_BACK_AFTER:
                 raise closed(code, socket.close_reason or "")
-            await self._come_back(code, lost_s)
+            try:
+                await self._come_back(code, lost_s)
+            except CallRefused as refusal:
+                if refusal.last_event is None:
+                    raise
+                if self._position.is_new(refusal.last_event):
+                    yield refusal.last_event
+                return
             if self._hanging_up.is_set():
                 return
 

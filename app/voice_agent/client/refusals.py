@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from voice_agent.call.closing import CloseCode
+from voice_agent.call.endings import transfer_event
 from voice_agent.errors import VoiceAgentError
 
 ADVICE = {
@@ -40,6 +41,8 @@ class CallRefused(CallFailed):
     def __init__(self, status: int, body: bytes, retry_after_s: float | None) -> None:
         self.status = status
         self.retry_after_s = retry_after_s
+        self.last_event = _last_event(status, body)
+        """The call's last event, which the client may not have seen: whom to call next; None unless it is told that."""
         advice = ADVICE.get(status)
         if advice is None and self.retryable:
             advice = "try again later" if retry_after_s is None else f"try again in {retry_after_s:g} s"
@@ -59,6 +62,13 @@ def closed(code: int, reason: str) -> CallFailed:
     """The server closed the connection and does not want the caller back."""
     advice = ADVICE.get(code)
     return CallFailed(f"closed with {code}" + (f": {reason}" if reason else "") + (f" ({advice})" if advice else ""))
+
+
+def _last_event(status: int, body: bytes) -> dict[str, Any] | None:
+    if status == HTTPStatus.GONE:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            return transfer_event(orjson.loads(body)["error"])
+    return None
 
 
 def _said(status: int, body: bytes) -> str:

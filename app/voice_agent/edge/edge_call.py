@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
 
 from voice_agent.call.closing import CloseCode, address_in
+from voice_agent.client.refusals import CallRefused
 from voice_agent.client.session_events import call_info
 from voice_agent.edge.caller_messages import CallerMessages
 from voice_agent.edge.caller_socket import CallerListener
@@ -223,9 +225,7 @@ class EdgeCall:
         try:
             pod = finding.result()
         except PodRefused as refusal:
-            self._observer.lost("refused")
-            ended = refusal.response.status_code == 410
-            await self._caller.close(CloseCode.CALL_ENDED if ended else CloseCode.INTERNAL_ERROR, "the call is lost")
+            await self._refused(CallRefused(refusal.response.status_code, bytes(refusal.response.body or b""), None))
             return False
         if pod is None:
             self._observer.lost("patience")
@@ -240,6 +240,15 @@ class EdgeCall:
             self._observer.lost("gap")
             await self._caller.close(CloseCode.INTERNAL_ERROR, "events of this call are lost")
         return goes_on
+
+    async def _refused(self, refusal: CallRefused) -> None:
+        """No pod goes on with the call. Whom the caller is to call next it is told, as if the pod had lived."""
+        if self._proxied.ended_with(refusal.last_event):
+            await self._caller.close(CloseCode.NORMAL_CLOSURE, "transferred")
+            return
+        self._observer.lost("refused")
+        ended = refusal.status == HTTPStatus.GONE
+        await self._caller.close(CloseCode.CALL_ENDED if ended else CloseCode.INTERNAL_ERROR, "the call is lost")
 
     def _tell(self, pod: PodSocket, code: int, reason: str, gap_s: float) -> None:
         by = call_info(event_in(pod.greeting.result()) or {})

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import orjson
 import structlog
 
 from voice_agent.call.closing import MAY_RESUME, CloseCode
@@ -23,6 +24,7 @@ from voice_agent.edge.appends import client_frame, tail_of
 from voice_agent.edge.caller_messages import CallerMessages, MessageKind, TooMuchJson, unchanged
 from voice_agent.edge.pod_event_reader import PodEventReader
 from voice_agent.edge.pod_events import event_in, event_number, number_of
+from voice_agent.websocket.frames import text_frame
 
 COME_BACK_AFTER = MAY_RESUME | {CloseCode.NO_STATUS_RCVD}
 MAX_KEPT_BYTES = 1024 * 1024
@@ -145,6 +147,15 @@ class ProxiedCall:
         last = self._messages.ids.number(told.get("last_client_event_id"))
         self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last)
         self._rewind_if_replayed()
+        return True
+
+    def ended_with(self, event: dict[str, Any] | None) -> bool:
+        """The call is over with this event, of which the caller gets what it has not seen. False: it is none."""
+        if event is None or (number := event_number(event)) is None:
+            return False
+        if number > self.newest:
+            self.newest = number
+            self._caller.pass_on(text_frame(orjson.dumps(event)), number, counts=False)
         return True
 
     def acknowledge(self, newest: int) -> None:

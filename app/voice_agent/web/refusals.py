@@ -18,7 +18,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def body(refusal: ConnectionRefused) -> bytes:
-    """``{"error": {"type", "code", "message", "param"}}``."""
+    """``{"error": {"type", "code", "message", "param"}}``, and details of what there is to say of it."""
     return orjson.dumps(
         {
             "error": {
@@ -26,6 +26,7 @@ def body(refusal: ConnectionRefused) -> bytes:
                 "code": refusal.code,
                 "message": refusal.message,
                 "param": refusal.param,
+                **refusal.details,
             }
         }
     )

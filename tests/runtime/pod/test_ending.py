@@ -6,18 +6,23 @@ import base64
 import gc
 from typing import Any
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
-from tests.runtime.rig import ANSWER, TYPED, Caller, Rig, ScriptedAgent, rig
+from tests.runtime.rig import ANSWER, TYPED, AnsweringAgent, Caller, Rig, ScriptedAgent, rig
 from voice_agent.call.codec import SAID
+from voice_agent.call.endings import transfer_event
 from voice_agent.call.record import CallRecord
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S, UPKEEP_S
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.web.refusals import body
 
 SPEECH = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(48_000)).decode()}
 """A second of it."""
@@ -232,3 +237,45 @@ async def test_the_end_of_a_long_silence_of_the_store_keeps_what_was_said() -> N
         assert (held.fields["status"], held.speech, held.outbox) == (b"ended", [], [])
         assert len(held.items) == 1 + 3
         assert SAID in held.items
+
+
+class TransferringAgent(AnsweringAgent):
+    """Hands every caller over."""
+
+    name = "transferring"
+
+    async def answer(self, call: Call, asked: Asked) -> None:
+        await call.transfer("+4930123")
+
+
+async def test_whoever_comes_back_to_a_call_that_was_transferred_is_told_whom_to_call() -> None:
+    """The connection may be cut just before the event that says it; until the call is erased."""
+    async with rig(None, TransferringAgent()) as its:
+        blue, green = await its.pod("blue"), await its.pod("green", color="green")
+        caller = await its.start(blue, "transferring")
+        caller.transport.say(ANSWER)
+        await caller.task
+        last = caller.transport.events[-1]
+        assert last["type"] == "call.transfer"
+        with pytest.raises(ConnectionRefused) as refused:
+            await its.resume(green, caller.call_id, 0)
+        told = {"outcome": "transferred", "last_event_id": last["event_id"], "transfer": {"target": "+4930123"}}
+        assert (refused.value.status, refused.value.details) == (410, told)
+        assert orjson.loads(body(refused.value))["error"].items() >= told.items()
+        assert transfer_event(told) == last
+        await green.erase(caller.call_id)
+        with pytest.raises(ConnectionRefused) as refused:
+            await its.resume(green, caller.call_id, 0)
+        assert "transfer" not in refused.value.details
+
+
+async def test_of_a_call_that_ended_otherwise_the_outcome_is_told() -> None:
+    """And nobody is to be called."""
+    async with rig() as its:
+        blue = await its.pod("blue")
+        caller = await talk(its, blue)
+        await caller.gone(1000)
+        with pytest.raises(ConnectionRefused) as refused:
+            await its.resume(blue, caller.call_id, 0)
+        assert refused.value.details["outcome"] == "hangup"
+        assert transfer_event(refused.value.details) is None

@@ -12,7 +12,8 @@ A new call is made where a resume claims one. Whoever is refused gives back the 
 
 from __future__ import annotations
 
-from voice_agent.errors import ConnectionRefused
+from voice_agent.call.endings import ending
+from voice_agent.errors import ConnectionRefused, StoreError
 from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -58,7 +59,7 @@ class Connector:
             began_s = self._ports.clock.monotonic_s()
             taken = await self.ownership.take_over(request.call_id, request, api_key_hash=None)
             if isinstance(taken, NotClaimed):
-                raise _not_claimed(taken)
+                raise await self._not_claimed(request.call_id, taken)
             return self._attach_resumed(taken, request, began_s, resumable=True)
         except BaseException:
             self._admission.give_back()
@@ -86,6 +87,19 @@ class Connector:
         except BaseException:
             self._admission.give_back()
             raise
+
+    async def _not_claimed(self, call_id: str, why: NotClaimed) -> ConnectionRefused:
+        """What a resume is refused with; of a call that has ended the client may not know how."""
+        if why is not NotClaimed.ENDED:
+            return ConnectionRefused(
+                404, "call_not_found", "There is no such call, or it has expired.", param="call_id"
+            )
+        try:
+            kept = await self._ports.store.load(call_id)
+        except StoreError:
+            kept = None
+        details = ending(kept.fields) if kept is not None else {}
+        return ConnectionRefused(410, "call_ended", "The call has ended.", param="call_id", details=details)
 
     def _attach_resumed(
         self, found: ResumedCall, request: StartCall | ResumeCall, began_s: float, *, resumable: bool
@@ -116,9 +130,3 @@ class Connector:
         )
         attachment.attach(last_event)
         return attachment
-
-
-def _not_claimed(why: NotClaimed) -> ConnectionRefused:
-    if why is NotClaimed.ENDED:
-        return ConnectionRefused(410, "call_ended", "The call has ended.", param="call_id")
-    return ConnectionRefused(404, "call_not_found", "There is no such call, or it has expired.", param="call_id")
