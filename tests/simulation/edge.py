@@ -339,11 +339,9 @@ class SimEdge:
             self._looking = self._loop.create_task(self._look())
         try:
             pod = await self._dial(link, name, query)
-        except Refusal as refusal:
-            held.set_exception(Refusal(refusal.status))
-            return
-        except (PodRefused, PodUnreachable) as error:
-            held.set_exception(ConnectionError(str(error)))
+        except (Refusal, PodRefused, PodUnreachable) as error:
+            if not held.done():  # The caller waits still.
+                held.set_exception(error if isinstance(error, Refusal) else ConnectionError(str(error)))
             return
         if held.done():
             pod.close(CloseCode.GOING_AWAY)  # The caller waits no longer.
