@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.kit.recording_call import asked
 from voice_agent.agents.pipeline.asking import GO_ON, Asking, Question, going_on, question
-from voice_agent.agents.pipeline.memory import keep_round
+from voice_agent.agents.pipeline.memory import keep_round, kept_rounds
 from voice_agent.agents.pipeline.messages import tool_calls, tool_result
 from voice_agent.agents.pipeline.settings import Continuation, PipelineSettings
 from voice_agent.agents.tools.functions import tool
@@ -28,7 +28,8 @@ async def look(what: str) -> str:
 
 
 def asks(*, state: dict[str, Any] | None = None, **fields: Any) -> Question:
-    return question(asked(USER, **fields), "Be brief.", [look], state or {})
+    event = asked(USER, **fields)
+    return question(event, event.items, "Be brief.", [look], kept_rounds(state or {}))
 
 
 def test_instructions_come_first_those_of_the_agent_before_those_of_the_session() -> None:

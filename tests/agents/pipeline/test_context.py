@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from voice_agent.agents.pipeline.context import CHARS_PER_TOKEN, MESSAGE_CHARS, ContextTooLong, fitting
+from voice_agent.agents.pipeline.context import (
+    CHARS_PER_TOKEN,
+    MAX_ITEMS,
+    MESSAGE_CHARS,
+    STEP_ITEMS,
+    ContextTooLong,
+    fitting,
+    newest,
+)
 from voice_agent.agents.pipeline.messages import tool_calls, tool_result
 
 TOKENS = 25
@@ -55,3 +63,14 @@ def test_the_callers_last_words_stay_however_long_they_are() -> None:
     """There is nothing to answer without them."""
     messages = [*talk(3), {"role": "assistant", "content": "Hm."}]
     assert fitting(messages, 1) == messages[2:]
+
+
+def test_of_a_call_without_end_the_newest_items_are_looked_at() -> None:
+    """The same ones for a while; one that is about to come counts."""
+    items = [{"id": str(n)} for n in range(20_000)]
+    assert newest(items[:MAX_ITEMS]) == items[:MAX_ITEMS]
+    firsts = [newest(items[:count])[0]["id"] for count in range(MAX_ITEMS, MAX_ITEMS + 3 * STEP_ITEMS)]
+    assert firsts == [str(step * STEP_ITEMS) for step in range(3) for _ in range(STEP_ITEMS)]
+    assert all(len(newest(items[:count])) < MAX_ITEMS + STEP_ITEMS for count in (600, 20_000))
+    for count in range(MAX_ITEMS, MAX_ITEMS + 2 * STEP_ITEMS):
+        assert newest(items[: count - 1], more=1)[0] == newest(items[:count])[0]

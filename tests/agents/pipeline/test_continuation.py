@@ -89,3 +89,14 @@ def test_a_model_that_repeats_for_ever_takes_no_time() -> None:
 def test_a_text_that_was_cut_anywhere_ends_behind_a_whole_word(text: str, whole: str) -> None:
     """The last word may not be whole."""
     assert whole_words(text) == whole
+
+
+@pytest.mark.parametrize("letter", [" ", ".", "x", "<", "九"])
+def test_a_model_that_writes_one_letter_without_end_takes_no_time(letter: str) -> None:
+    """Blanks, marks, half a word."""
+    part = NewPart("We are open from nine. ")
+    began_s = time.process_time()
+    for _ in range(20_000):
+        part.feed(letter)
+    part.end()
+    assert time.process_time() - began_s < 4

@@ -8,7 +8,6 @@ from typing import Any
 
 from voice_agent.agents.pipeline.context import fitting
 from voice_agent.agents.pipeline.continuation import END_MARK
-from voice_agent.agents.pipeline.memory import kept_rounds
 from voice_agent.agents.pipeline.messages import Message, choice, functions, messages_of
 from voice_agent.agents.pipeline.settings import Continuation, PipelineSettings
 from voice_agent.kit.events import Asked
@@ -55,14 +54,20 @@ class Question:
         )
 
 
-def question(asked: Asked, instructions: str, tools: Sequence[Tool], state: Mapping[str, Any]) -> Question:
-    """Of a reply that is due; `instructions` and `tools` of the agent."""
+def question(
+    asked: Asked,
+    items: Sequence[Mapping[str, Any]],
+    instructions: str,
+    tools: Sequence[Tool],
+    kept: Mapping[str, Sequence[Message]],
+) -> Question:
+    """Of a reply that is due; `instructions` and `tools` of the agent, `items` of the conversation the newest."""
     own = [tool.described() for tool in tools]
     names = {tool["name"] for tool in own}
     return Question(
         instructions=(instructions, asked.instructions),
-        items=asked.items,
-        kept={} if asked.out_of_band else kept_rounds(state),
+        items=items,
+        kept={} if asked.out_of_band else kept,
         tools=[*own, *(tool for tool in asked.tools if tool.get("name") not in names)],
         tool_choice=asked.tool_choice,
         parallel_tool_calls=asked.parallel_tool_calls,

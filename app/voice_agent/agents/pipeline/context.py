@@ -19,6 +19,10 @@ RETAINED = 0.8
 """How much is left of a conversation that has grown too long, unless the session says otherwise."""
 
 
+MAX_ITEMS, STEP_ITEMS = 512, 64
+"""Of the newest items so many are looked at, and up to `STEP_ITEMS` more: a turn costs no more in a longer call."""
+
+
 class ContextTooLong(ValueError):
     """The conversation is longer than the model takes, and the session forbids to shorten it."""
 
@@ -30,6 +34,12 @@ class ContextTooLong(ValueError):
     def __str__(self) -> str:
         tokens, most = self.chars // CHARS_PER_TOKEN, self.most // CHARS_PER_TOKEN
         return f"The conversation has about {tokens} tokens, {most} are the most, and truncation is disabled."
+
+
+def newest(items: Sequence[Mapping[str, Any]], *, more: int = 0) -> Sequence[Mapping[str, Any]]:
+    """The newest of `items`, to which so many `more` are going to be added: the same ones for `STEP_ITEMS` items."""
+    surplus = len(items) + more - MAX_ITEMS
+    return items if surplus <= 0 else items[surplus // STEP_ITEMS * STEP_ITEMS :]
 
 
 def fitting(

@@ -21,6 +21,8 @@ SURE_WORDS = 3
 """So many words are not said twice by chance."""
 MAX_WORDS = 1_000
 """Of what was said, that are compared: seven minutes. Stops an answer without end from being compared without end."""
+MAX_MARKS = 16
+"""So many marks may stand before a word: stops a model that writes marks without end from being waited for."""
 END_MARK = "<end>"
 """What a model is asked to write where nothing is missing; it is never said."""
 
@@ -101,6 +103,8 @@ class _Beginning:
         """More of it: what is new, or None while that is not known."""
         self._text += text
         tokens = list(_TOKEN.finditer(self._text, self._read))
+        if not tokens:
+            self._read = len(self._text)  # Blanks are looked at once.
         is_whole = self._text[-1:].isspace()
         for token in tokens if is_whole else tokens[:-1]:
             self._take(token)
@@ -128,7 +132,7 @@ class _Beginning:
     def _may_grow(self, part: str) -> bool:
         """Whether more words may turn out to be repeated; `part`: the beginning of the next."""
         count, beginning = len(self._came), _plain(part) if part else ""
-        is_open = not any(map(str.isalnum, part))
+        is_open = len(part) < MAX_MARKS and not any(map(str.isalnum, part))
         return any(
             is_open or self._said[at + count].startswith(beginning)
             for at in self._candidates

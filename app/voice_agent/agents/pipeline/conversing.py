@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from voice_agent.agents.pipeline.answer import FAILED, FILTERED
 from voice_agent.agents.pipeline.asking import Asking, Question, question
+from voice_agent.agents.pipeline.context import newest
 from voice_agent.agents.pipeline.last_resort import LastResort
 from voice_agent.agents.pipeline.memory import kept_rounds
 from voice_agent.agents.pipeline.messages import Message
@@ -80,7 +81,7 @@ class PipelineCall:
         self._asked_last = asked
         if await self._last_resort.taken_by_word(self._call, asked.text):
             return
-        wanted = question(asked, self._instructions, list(self._models.tools.values()), self._call.state)
+        wanted = self._question(asked, newest(asked.items), kept_rounds(self._call.state))
         try:
             answer = await PipelineReply(self._models, self._call, asked, wanted, self._speculation).run()
         except VoiceFailed as error:
@@ -123,12 +124,13 @@ class PipelineCall:
             max_output_tokens=session.max_output_tokens,
             parallel_tool_calls=last.parallel_tool_calls if last is not None else True,
             truncation=last.truncation if last is not None else "auto",
-            items=[*self._call.items, said],
         )
         with suppress(ValueError):  # The conversation is too long; the reply will tell.
-            return self._question(expected).request(self._models.settings)
+            items = [*newest(self._call.items, more=1), said]
+            return self._question(expected, items, self._kept).request(self._models.settings)
         return None
 
-    def _question(self, expected: Asked) -> Question:
-        found = question(expected, self._instructions, list(self._models.tools.values()), {})
-        return replace(found, kept=self._kept)
+    def _question(
+        self, asked: Asked, items: Sequence[Mapping[str, Any]], kept: Mapping[str, Sequence[Message]]
+    ) -> Question:
+        return question(asked, items, self._instructions, list(self._models.tools.values()), kept)
