@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from voice_agent.agents.relay.said_before import WithoutSaid
+from voice_agent.agents.pipeline.continuation import NewPart
 from voice_agent.call.audio import AudioFormat
 
 FASTEST_CHARS_PER_S = 30
@@ -77,7 +77,7 @@ class PieceQueue:
         """Text whose piece has not begun."""
         self._early_again = 0
         """So many characters were taken off its beginning, for they had been said before."""
-        self._new_part: WithoutSaid | None = None
+        self._new_part: NewPart | None = None
         """Looks for what is said again, until it is known where something new begins."""
         self._unsure: deque[ReplyPiece] = deque()
         """What came meanwhile."""
@@ -91,7 +91,7 @@ class PieceQueue:
         self.given_text, self._is_exact = said, is_exact
         self._again, self._early, self._early_again, self._half_sample = "", "", 0, b""
         self._unsure.clear()
-        self._new_part = WithoutSaid(said) if said.strip() else None
+        self._new_part = NewPart(said) if said.strip() else None
 
     def add_text(self, text: str) -> None:
         """More text came."""
@@ -240,7 +240,7 @@ class PieceQueue:
         if not new.strip() and not is_all:
             return
         pieces, self._unsure, self._new_part = self._unsure, deque(), None
-        again = len(self._again) - len(new.strip() and new.lstrip())
+        again = self._again.rfind(new.strip()) if new.strip() else len(self._again)
         while pieces and len(pieces[0].text) <= again:
             again -= len(pieces[0].text)
             self._forget(pieces.popleft())
