@@ -85,6 +85,25 @@ async def test_calls_go_on_under_the_new_agent_and_the_old_one_is_closed_later(f
     assert new.closed
 
 
+async def test_the_file_of_its_settings_is_looked_at_wherever_it_is(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable that names it may lead out of the agent's folder."""
+    settings = file.parent / "elsewhere" / "any.toml"
+    settings.parent.mkdir()
+    settings.write_text("greeting = 'hello'", encoding="utf-8")
+    monkeypatch.setenv("VOICE_AGENT_MINE_SETTINGS", str(settings))
+    async with opened(file) as agents:
+        reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+        old = agents.registry.agent("mine")
+        await reloader.look()
+        assert agents.registry.agent("mine") is old
+        settings.write_text("greeting = 'good morning'", encoding="utf-8")
+        await reloader.look()
+        assert agents.registry.agent("mine") is not old
+        await reloader.close()
+
+
 VOICE = """
 from voice_agent import Agent, Ear, Voice
 

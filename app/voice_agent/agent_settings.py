@@ -62,9 +62,8 @@ def agent_settings(agent: Agent, variables: Mapping[str, str], beside: Path | No
     `variables`: this agent's alone, by their whole names. `beside`: the file that is taken if none is
     named and this one exists.
     """
-    prefix = settings_prefix(agent.name)
-    named = variables.get(prefix + FILE.upper())
-    file = Path(named) if named else beside
+    named = named_file(agent.name, variables)
+    file = named or beside
     given = {}
     if file is not None and (named or file.is_file()):
         given = {name: GivenSetting(value, f"{file}: {name}") for name, value in _from_file(file, agent).items()}
@@ -78,6 +77,12 @@ def agent_settings(agent: Agent, variables: Mapping[str, str], beside: Path | No
     if declared is None:
         return AgentSettings(MappingProxyType({name: one.value for name, one in given.items()}), ear, voice)
     return AgentSettings(_validated(agent, declared, given, file), ear, voice)
+
+
+def named_file(agent: str, variables: Mapping[str, str]) -> Path | None:
+    """The file that a variable names for the settings of an agent."""
+    named = variables.get(settings_prefix(agent) + FILE.upper())
+    return Path(named) if named else None
 
 
 def settings_of_all(

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
-from voice_agent.agent_settings import AgentSettings, settings_of_all
+from voice_agent.agent_settings import AgentSettings, named_file, settings_of_all
 from voice_agent.agents.loading import load_agents, load_anew
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
@@ -72,6 +73,12 @@ class PodAgents:
     def healths(self) -> list[ProviderHealth]:
         """How the providers do that were asked."""
         return list(self._kit.shared(ProviderClient).healths()) if self._kit.has_http else []
+
+    def watched(self, name: str) -> list[Path]:
+        """What an agent that is from a file is made of, and the file that is named for its settings."""
+        file, named = self.registry.served[name].file, named_file(name, agent_variables())
+        assert file is not None, "only files change"
+        return [*file.watched, *([named] if named is not None else [])]
 
     async def reload(self, name: str) -> Agent:
         """Put one that is loaded anew, opened and ready, in the place of an agent that is from a file.

@@ -68,7 +68,11 @@ class Reloader:
         served = self._agents.registry.served
         files = {name: one.file for name, one in served.items() if one.file is not None}
         # One that is missing is being saved by an editor that writes another first: it changes again in a moment.
-        return [name for name, file in files.items() if self._changes[name].look(file.watched) and file.path.exists()]
+        return [
+            name
+            for name, file in files.items()
+            if self._changes[name].look(self._agents.watched(name)) and file.path.exists()
+        ]
 
 
 @asynccontextmanager
