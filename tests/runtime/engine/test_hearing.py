@@ -6,10 +6,22 @@ Tests of `kit.hearing`, `hearing` and `live_input`.
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.runtime.alone import Alone, alone, turns_pass
+from tests.runtime.calls.test_streamed_transcription import FrameEar, part
+from tests.runtime.engine.agents import HelloEar
+from tests.runtime.engine.crashes import engine_call
+from tests.runtime.engine.test_agent_run import begun
+from tests.runtime.engine.test_contract import Listener
+from voice_agent.call.audio import PCM
+from voice_agent.call.input_audio import is_said
+from voice_agent.call.inputs import AppendAudio, AudioStopped, ClearAudio, CommitAudio, UpdateSession
+from voice_agent.kit.ear import AgentEar
 from voice_agent.kit.hearing import Hearing, HearingKind
 from voice_agent.runtime.engine.hearing import MAX_WAITING_CHARS, MAX_WAITING_HEARINGS, HearingNotices
 from voice_agent.runtime.engine.live_queue import LiveReader
@@ -136,3 +148,57 @@ async def test_long_texts_that_nobody_reads_are_bounded() -> None:
         notices.paused("a" * (MAX_WAITING_CHARS // 4))
         notices.resumed()
     assert len(await _read(notices, reader)) == 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_a_client_does_what_is_told_are_whole_utterances(seed: int) -> None:
+    """Turn detection on, off and on again, formats that change, audio dropped, committed and in pieces of any size.
+
+    What was last told agrees with what the rules know, and what became of a turn is an item.
+    """
+    chance = Random(seed)
+    agent = Listener(chance.choice((HelloEar, FrameEar, AgentEar))())
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await said_by_client(its, part(0, 1000), 960)
+        for _ in range(30):
+            await any_act(its, chance)
+        await turns_pass(50)
+        last = "stopped"
+        for kind, _, item_id in agent.told:
+            assert kind in FOLLOWS[last]
+            assert kind != "stopped" or item_id is None or item_id in its.call.conversation
+            last = kind
+        assert agent.told
+        assert (last != "stopped") == is_said(its.call)
+
+
+async def said_by_client(its: Alone, audio: bytes, size_bytes: int) -> None:
+    """In pieces of this size."""
+    for at in range(0, len(audio), size_bytes):
+        its.live.receive_event(AppendAudio(audio[at : at + size_bytes]))
+        await turns_pass(2)
+
+
+async def any_act(its: Alone, chance: Random) -> None:
+    """Something that a client does."""
+    size_bytes, ms = chance.choice((320, 960, 24_000)), chance.choice((20, 100, 300, 700, 1500))
+    detection = chance.choice((None, {"type": "server_vad"}, {"type": "server_vad", "silence_duration_ms": 200}))
+    audio_format = chance.choice(({"type": "audio/pcm", "rate": 24_000}, {"type": "audio/pcmu"}))
+    match chance.randrange(12):
+        case 0 | 1 | 2 | 3:
+            await said_by_client(its, part(1000, 1000 + ms), size_bytes)
+        case 4 | 5 | 6:
+            await said_by_client(its, bytes(PCM.size(ms)), size_bytes)
+        case 7:
+            its.live.receive_event(CommitAudio())
+        case 8:
+            its.live.receive_event(ClearAudio())
+        case 9:
+            changed = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+            its.live.receive_event(UpdateSession(changed))
+        case 10:
+            its.live.receive_event(UpdateSession({"type": "realtime", "audio": {"input": {"format": audio_format}}}))
+        case _:
+            its.live.feed(AudioStopped())
+    await turns_pass(3)
