@@ -46,6 +46,8 @@ class Process:
         self.dies_at_step: int | None = None
         self.on_death: Callable[[], None] = lambda: None
         self.tasks: list[asyncio.Task[Any]] = []
+        self.observed_tasks: list[asyncio.Task[Any]] = []
+        """Those that `OBSERVES_TASKS` runs: what they raise is of no concern to the process."""
         self.context: Context = copy_context()
         self.context.run(PROCESS.set, self)
 
@@ -135,7 +137,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.observed_tasks.add(task)
         process = found.get(PROCESS, self.world)
         # Kept, so that no garbage collection runs a dead process's `finally` blocks at a moment of its own.
-        process.tasks.append(task)
+        (process.tasks if observe is None else process.observed_tasks).append(task)
         return task
 
     def call_soon(  # type: ignore[override]
@@ -208,7 +210,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def dispose(self) -> None:
         """Close whatever still waits, silently: the world has ended."""
-        tasks = [task for process in self.processes for task in process.tasks]
+        tasks = [task for process in self.processes for task in (*process.tasks, *process.observed_tasks)]
         for process in self.processes:
             process.alive = False
             process.queue.clear()

@@ -47,7 +47,7 @@ class Booking(Tool):
         await asyncio.sleep(0.0 if is_done else self.wait_s)
         table = self.tables.book(idempotency_key)
         await asyncio.sleep(0.0 if is_done else self.wait_s)
-        return {"table": table, "for": arguments["for"]}
+        return {"table": table, "for": arguments["guests"]}
 
 
 class Desk(Agent):
@@ -67,7 +67,7 @@ class Desk(Agent):
                     continue
 
     async def _answer(self, call: Call, event: Asked) -> None:
-        arguments = orjson.dumps({"for": event.text}).decode()
+        arguments = orjson.dumps({"guests": event.text}).decode()
         requests = [ToolRequest(tool, str(number), arguments) for number, tool in enumerate(self.tools)]
         try:
             outputs: list[str] = await run_tools(call, requests)
@@ -77,9 +77,14 @@ class Desk(Agent):
         _remember(call, outputs)
         async with call.speak() as speech:
             for output in outputs:
-                given = orjson.loads(output)
-                await speech.text(f"You have table {given['table']}. " if "table" in given else f"{given['error']} ")
+                await speech.text(_sentence(orjson.loads(output)))
 
 
 def _remember(call: Call, outputs: list[str]) -> None:
     call.state["outputs"] = [*call.state.get("outputs", []), *outputs]
+
+
+def _sentence(given: Any) -> str:
+    if isinstance(given, dict):
+        return f"You have table {given['table']}. " if "table" in given else f"{given['error']} "
+    return f"It is {given}. "

@@ -5,6 +5,7 @@ Of `functions`, `signature` and `kit.tools`.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import AsyncIterator
 from functools import partial
@@ -14,10 +15,13 @@ import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of 
 import pytest
 from pydantic import BaseModel, Field
 
+from tests.agents.tools.booking import Desk
 from tests.kit.recording_call import RecordingCall
 from voice_agent.agents.tools.functions import FunctionTool, tool
 from voice_agent.kit.call import Call
 from voice_agent.kit.tools import MAX_TIMEOUT_S, Tool, ToolError
+from voice_agent.testing.script import Type
+from voice_agent.testing.simulate import survives
 
 CALL = RecordingCall()
 OBJECT = {"type": "object", "properties": {}}
@@ -196,3 +200,36 @@ def test_parameters_may_be_called_what_they_like() -> None:
 
     assert isinstance(odd, FunctionTool)
     assert set(odd.parameters["properties"]) == {"model_config", "schema", "copy", "self_"}
+
+
+async def test_an_agent_that_has_tools_can_be_copied() -> None:
+    """As each pod of a simulation has a copy of its own."""
+    copied = copy.deepcopy(book)
+    assert copied.described() == book.described()
+    assert await copied.run(CALL, {"people": 1, "at": "8"}, "k")
+
+
+def test_a_method_that_is_not_bound_is_refused_with_a_hint() -> None:
+    """Its object would be an argument of the model's."""
+    with pytest.raises(TypeError, match=r"tool\(self\.method\)"):
+
+        class Orders:
+            @tool
+            def look(self, order: int) -> int:
+                return order
+
+
+@pytest.mark.parametrize("wrong", [SystemExit, KeyError, RecursionError])
+def test_in_a_simulation_a_function_without_async_is_run_as_well(wrong: type[BaseException]) -> None:
+    """Whatever it raises: the call goes on, and a pod that dies at any moment changes nothing."""
+
+    @tool
+    def look(guests: int) -> str:
+        if guests:
+            raise wrong
+        return "on its way"
+
+    run = survives(lambda: Desk(look), [Type("0"), Type("1")], every=9)
+    assert not run.errors
+    assert run.replies[0].text == "It is on its way. "
+    assert run.replies[1].text.startswith("The function failed. ")

@@ -136,7 +136,7 @@ async def test_a_tool_that_fails_leaves_the_others_to_their_ends(error: Exceptio
             return await super().once(key, run)
 
     tables = Tables()
-    requests = [ToolRequest(Booking(tables, 0.01), str(number), '{"for": "us"}') for number in range(2)]
+    requests = [ToolRequest(Booking(tables, 0.01), str(number), '{"guests": "us"}') for number in range(2)]
     with pytest.raises((KeyReused, ToolInterrupted)) as raised:
         await run_tools(Refusing(), requests)
     assert len(tables.given) == 1
@@ -152,5 +152,5 @@ async def test_a_voice_that_fails_meanwhile_does_not_cost_what_the_tool_gave() -
             raise VoiceFailed("mute", "raised", "is mute")
 
     with capture_logs() as logs:
-        assert await run_tool(Mute(), Booking(Tables(), says=SAYS), "1", '{"for": "us"}') == '{"table":1,"for":"us"}'
+        assert await run_tool(Mute(), Booking(Tables(), says=SAYS), "1", '{"guests": "us"}') == '{"table":1,"for":"us"}'
     assert [line["log_level"] for line in logs] == ["error"]

@@ -83,7 +83,8 @@ def _parameters(function: Callable[..., Any], texts: Mapping[str, str]) -> tuple
             from_server.append(each.name)
             continue
         if each.name not in hints:
-            raise TypeError(f"The parameter {each.name!r} of the tool {name!r} has no type.")
+            hint = " A method becomes a tool when it is bound: tool(self.method)." if each.name == "self" else ""
+            raise TypeError(f"The parameter {each.name!r} of the tool {name!r} has no type.{hint}")
         described = Annotated[hints[each.name], Field(description=text)] if (text := texts.get(each.name)) else None
         asked.append(
             each.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[each.name] if described is None else described)
