@@ -85,6 +85,7 @@ def test_a_model_is_asked_only_for_what_is_missing() -> None:
                 said, go_on = begun
                 assert said["role"] == "assistant"
                 assert LONG_COUNTED.startswith(said["content"])
+                assert said["content"] != LONG_COUNTED
                 assert go_on == {"role": "system", "content": GO_ON}
     assert again == {0, 1}
 
@@ -114,6 +115,7 @@ def test_a_caller_who_speaks_into_the_answer_ends_it_and_the_request() -> None:
         run = simulate(models.agent, script, surroundings=models.around())
         assert run.errors == []
         assert models.open_requests == 0
+        assert not provider.log.all[0].is_complete
         *before, stop = models.asked()[-1]["messages"]
         assert stop["content"].endswith("stop it")
         assert all(LONG_COUNTED.startswith(heard["content"]) for heard in before[1:])
@@ -147,3 +149,14 @@ def test_settings_of_the_session_reach_the_model() -> None:
     assert [tool["function"]["name"] for tool in asked["tools"]] == ["light"]
     assert (asked["tool_choice"], asked["max_tokens"]) == ("none", 3)
     assert COUNTED.startswith(run.text.strip())
+
+
+def test_an_answer_that_was_said_to_its_end_is_not_asked_for_again() -> None:
+    """Its last piece waits until all of it is durable."""
+    models = Models()
+    whole = simulate(models.agent, [Type("hello")], surroundings=models.around())
+    for moment in range(1, whole.awaits + 1, 3):
+        models.clear()
+        simulate(models.agent, [Type("hello")], crash_at=moment, surroundings=models.around())
+        for asked in models.asked():
+            assert [message["role"] for message in asked["messages"]] == ["user"]
