@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
+.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile models mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ test-upgrade: setup ## this release and the one before on one Redis, under talk;
 
 hostile: setup ## hostile callers of every kind beside 20 who talk; a minute each; options: make hostile ARGS="--help"
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+models: setup ## pipelines on trial: providers fail, pods die, words and usage are counted; 12 minutes; options: make models ARGS="--help"
+	$(BIN)/python -m tests.models $(ARGS)
 
 mutants: setup ## change one line at a time of call, runtime and stores: do tests notice? for example: make mutants ARGS="--sample 300"
 	$(BIN)/python -m tests.mutants $(ARGS)

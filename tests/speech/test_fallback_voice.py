@@ -22,6 +22,7 @@ from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.errors import ProviderFailed
 from voice_agent.speech.fallback_voice import FallbackVoice
 from voice_agent.speech.provider_faults import voice_fault
+from voice_agent.speech.voice_take import HELD_MS, SLICE_MS
 
 NUMBERS = range(20, 44)
 TEXT = sentences(NUMBERS, 8)
@@ -71,6 +72,17 @@ async def test_no_word_is_missing_or_said_twice_wherever_the_first_voice_ends(
         at = [chars for piece in pieces for _, chars in piece.words]
         assert at == sorted(at)
     await until(lambda: not client.open_requests)
+
+
+async def test_of_what_nobody_has_heard_no_word_is_guessed(
+    client: ProviderClient, first: Served, second: Served
+) -> None:
+    """A voice that ends within the first word, or behind it, before any of it was said: the next says all of it."""
+    voice = FallbackVoice([voice_at(client, first, key="first"), voice_at(client, second, key="second")])
+    for after_bytes in range(4_000, PCM.size(HELD_MS + SLICE_MS) - 2, 1_370):
+        client._healths.clear()
+        first.provider.faults.add("speak", Fault("cut", after_bytes))
+        assert count(words_in(joined(await said(voice, TEXT))), NUMBERS).is_exact, after_bytes
 
 
 @pytest.mark.parametrize(

@@ -174,4 +174,6 @@ class VoiceTake:
         if unsaid:
             best: Boundary = (clear or unsaid)[-1]
             return TakeEnd(PCM.size(min(best.to_ms, best.from_ms + KEPT_PAUSE_MS)), best.chars)
+        if not self._said_bytes:
+            return TakeEnd(0, 0)  # Nobody has heard any of it: said from its beginning, no word is guessed.
         return TakeEnd(self._came_bytes, located.position(came_ms))

@@ -32,10 +32,14 @@ def test_an_address_and_a_key_are_enough() -> None:
 
 
 def test_several_addresses_are_asked_in_their_order_and_a_key_of_the_model_comes_first() -> None:
-    """With commas."""
-    settings = set_to(MODEL=f"{OPENAI}, http://local:8000/v1", KEY="sk-1", MODEL_KEY="sk-2")
-    assert [model.name for model in settings.endpoints] == ["api.openai.com", "local:8000"]
-    assert {model.request_headers()["Authorization"] for model in settings.endpoints} == {"Bearer sk-2"}
+    """With commas. One provider's key is not sent to another: several stand in the order of the addresses."""
+    addresses = f"{OPENAI}, http://local:8000/v1, {OPENAI}/other"
+    settings = set_to(MODEL=addresses, KEY="sk-1", MODEL_KEY="sk-2")
+    assert [model.name for model in settings.endpoints] == ["api.openai.com", "local:8000", "api.openai.com"]
+    sent = [model.request_headers().get("Authorization") for model in settings.endpoints]
+    assert sent == ["Bearer sk-2", None, "Bearer sk-2"]
+    several = set_to(MODEL=addresses, MODEL_KEY="sk-1, sk-2,sk-3").endpoints
+    assert [model.request_headers()["Authorization"][-4:] for model in several] == ["sk-1", "sk-2", "sk-3"]
 
 
 def test_a_file_says_more_of_each_model(tmp_path: Path) -> None:
@@ -68,6 +72,10 @@ def test_a_file_says_more_of_each_model(tmp_path: Path) -> None:
         ({"MODEL": "nowhere"}, "The settings of the agent 'pipeline': url: is no address, such as "),
         ({"MODEL": OPENAI, "TEMPERATURE": "3"}, "VOICE_AGENT_PIPELINE_TEMPERATURE"),
         ({"MODEL": OPENAI, "APOLOGY_AUDIO": "/nowhere.wav"}, "VOICE_AGENT_PIPELINE_APOLOGY_AUDIO: cannot be read: "),
+        (
+            {"MODEL": OPENAI, "KEY": "a,b"},
+            "The settings of the agent 'pipeline': there are 2 keys for 1 models.",
+        ),
         ({"MODEL": OPENAI, "KEY": " "}, "The settings of the agent 'pipeline': key: is empty"),
     ],
 )

@@ -6,6 +6,7 @@ import wave
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -54,8 +55,9 @@ class ModelSettings(BaseModel):
     """The model's address, such as ``https://api.openai.com/v1``; several, with commas, are asked in this order."""
     model_name: str = ""
     model_key: SecretStr | None = None
+    """One is for the models at the first one's host; several, with commas, are each model's own."""
     key: SecretStr | None = None
-    """For what has none of its own."""
+    """In its place, and of the ear and the voice."""
     models: tuple[Model, ...] = ()
     """In place of `model`, where one line is not enough."""
     continuation: Continuation = Continuation.INSTRUCTION
@@ -79,11 +81,9 @@ class ModelSettings(BaseModel):
     @property
     def endpoints(self) -> tuple[Model, ...]:
         """The models, in the order in which they are asked."""
-        key = self.model_key or self.key
-        if self.models:
-            return tuple(model.with_key(key) for model in self.models)
         addresses = [address.strip() for address in self.model.split(",") if address.strip()]
-        return tuple(_made(Model, url=address, model=self.model_name, key=key) for address in addresses)
+        models = self.models or tuple(_made(Model, url=address, model=self.model_name) for address in addresses)
+        return _with_keys(models, self.model_key or self.key)
 
     def continuation_of(self, endpoint: Endpoint) -> Continuation:
         """How this one is asked to go on."""
@@ -154,6 +154,19 @@ def recording(path: Path) -> bytes:
     except (OSError, EOFError, wave.Error) as error:
         reason = getattr(error, "strerror", None) or str(error) or "it is no WAV file"
         raise ValueError(f"cannot be read: {reason}") from None
+
+
+def _with_keys(models: tuple[Model, ...], key: SecretStr | None) -> tuple[Model, ...]:
+    """Those without a key get theirs: one provider's is not sent to another. Raises `ValueError`."""
+    if key is None:
+        return models
+    keys = [_made(Model, url=models[0].url, key=each).key for each in key.get_secret_value().split(",")]
+    if len(keys) not in (1, len(models)):
+        raise ValueError(f"there are {len(keys)} keys for {len(models)} models")
+    if len(keys) == 1:
+        host = urlsplit(models[0].url).netloc
+        return tuple(model.with_key(keys[0]) if urlsplit(model.url).netloc == host else model for model in models)
+    return tuple(model.with_key(its) for model, its in zip(models, keys, strict=True))
 
 
 def _made(what: type[Made], **fields: Any) -> Made:
