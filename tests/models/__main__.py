@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -48,7 +49,7 @@ def main() -> int:
         for name in asked.trials or TRIALS:
             total = asked.calls if name == "usage" else asked.turns
             task = progress.add_task(name, total=total)
-            found[name] = run(name, asked, lambda task=task: progress.advance(task))
+            found[name] = run(name, asked, partial(progress.advance, task))
     if asked.json:
         sys.stdout.buffer.write(orjson.dumps(found) + b"\n")
     else:
