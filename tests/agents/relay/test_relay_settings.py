@@ -63,8 +63,8 @@ def test_several_upstreams_are_separated_by_commas() -> None:
     variables = {
         "VOICE_AGENT_RELAY_URL": "wss://one.example/v1, wss://two.example/v1",
         "VOICE_AGENT_RELAY_MODEL": "m",
-        "VOICE_AGENT_RELAY_KEY": "secret",
+        "VOICE_AGENT_RELAY_KEY": "sk-hidden",
     }
     found = agent_settings(Relay(), variables).values
     assert [(one.name, one.model) for one in found.endpoints()] == [("one.example", "m"), ("two.example", "m")]
-    assert "secret" not in repr(found)
+    assert "sk-hidden" not in repr(found)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import tracemalloc
+import wave
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from tests.agents.relay.fake_upstream import (
     say,
 )
 from tests.agents.relay.relayed import relayed
-from tests.doubles.tones import sound_of
+from tests.doubles.tones import sound_of, words_in
 from tests.waiting import until
 from voice_agent.agents.relay import dialing, reply_source, session, sessions
 from voice_agent.agents.relay.reply_source import MOST_IN_VAIN
@@ -196,6 +198,24 @@ async def test_where_every_upstream_fails_the_caller_hears_an_apology_and_the_ca
     """What is said next is answered, once an upstream answers again."""
     async with fake_upstream(responding=_fails) as upstream, relayed(upstream) as call:
         assert (await call.ask(100, 4)).status == "failed"
+        upstream.responding = count_words
+        assert (await call.ask(200, 4)).faults == []
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_where_an_apology_is_recorded_it_is_said_and_a_person_offered(tmp_path: Path) -> None:
+    """As the pipeline does it; without a voice there is no offer."""
+    recording = tmp_path / "sorry.wav"
+    with wave.open(str(recording), "wb") as file:
+        file.setparams((1, 2, PCM.rate_hz, 0, "NONE", ""))
+        file.writeframes(sound_of("sorry"))
+    async with (
+        fake_upstream(responding=_fails) as upstream,
+        relayed(upstream, apology="Sorry.", apology_audio=recording) as call,
+    ):
+        heard = await call.ask(100, 4)
+        assert (heard.status, heard.transcript.strip()) == ("completed", "Sorry.")
+        assert words_in(heard.audio) == ["sorry"]
         upstream.responding = count_words
         assert (await call.ask(200, 4)).faults == []
 

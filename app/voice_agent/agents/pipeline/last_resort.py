@@ -16,7 +16,6 @@ from voice_agent.agents.tools.running import run_tool
 from voice_agent.call.audio import PCM
 from voice_agent.kit.call import Call
 from voice_agent.kit.tools import Tool
-from voice_agent.kit.voice import VoiceFailed
 
 OFFERED = "offered"
 """In the state: that the caller may take the offer."""
@@ -33,8 +32,8 @@ class LastResort:
         self._recording = recording(settings.apology_audio) if settings.apology_audio is not None else None
         self._yes = {word.strip().casefold() for word in settings.yes.split(",") if word.strip()}
 
-    async def apologise(self, call: Call, *, wants_audio: bool, voice_failed: VoiceFailed | None = None) -> None:
-        """Say that there is no answer. Raises `voice_failed` where there is nothing to say it with."""
+    async def apologise(self, call: Call, *, wants_audio: bool, voice_failed: Exception | None = None) -> None:
+        """Say that there is no answer. Raises `voice_failed` where there is nothing to say it with: no voice."""
         settings = self._settings
         if self._recording is None and voice_failed is not None:
             raise voice_failed  # The server apologises, with a recording of its own.

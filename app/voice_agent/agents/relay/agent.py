@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from voice_agent.agents.pipeline.last_resort import LastResort
 from voice_agent.agents.relay.dialing import UpstreamDialer
 from voice_agent.agents.relay.relay_settings import RelaySettings
 from voice_agent.agents.relay.relayed_call import RelayedCall
@@ -37,6 +38,7 @@ class Relay(Agent):
 
     def __init__(self) -> None:
         self._settings: RelaySettings
+        self._last_resort: LastResort
         self._dialer: UpstreamDialer | None = None
         self._by_name: dict[str, Tool] = {}
 
@@ -48,6 +50,8 @@ class Relay(Agent):
         for tool in (*self.tools, *webhooks):
             if self._by_name.setdefault(tool.name, tool) is not tool:
                 raise ValueError(f"There are two tools called {tool.name!r}.")
+        call_back = settings.call_back_webhook
+        self._last_resort = LastResort(settings, WebhookTool(call_back, kit.http) if call_back is not None else None)
         self._dialer = UpstreamDialer(
             settings.endpoints(),
             kit.shared(ProviderClient).health,
@@ -68,6 +72,7 @@ class Relay(Agent):
             self._dialer,
             self._settings,
             self._by_name,
+            self._last_resort,
             transcribes=isinstance(self.ear, AgentEar),
             speaks=type(self.voice) is not Voice,
         )

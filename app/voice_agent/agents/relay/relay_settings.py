@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator
 
+from voice_agent.agents.pipeline.settings import LastResortSettings
 from voice_agent.agents.relay.address import upstream_endpoint
 from voice_agent.agents.tools.webhook_settings import WebhookSettings
 from voice_agent.providers.endpoint import Endpoint
@@ -14,7 +15,7 @@ OPENAI_LIMIT_S = 3600
 """How long a session lasts where nobody says it: OpenAI's."""
 
 
-class RelaySettings(BaseModel):
+class RelaySettings(LastResortSettings):
     """What a relay takes."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -33,7 +34,7 @@ class RelaySettings(BaseModel):
     """What the upstream is told to say when a call begins; "": it waits for the caller."""
     transcription: Annotated[str, Field(max_length=256)] = "gpt-4o-mini-transcribe"
     """The upstream's model that transcribes the caller; "": nobody does. Not used with an ear."""
-    tools: Annotated[list[WebhookSettings], Field(max_length=128)] = []
+    tools: list[WebhookSettings] = Field(default_factory=list, max_length=128)
     """Webhooks that the model may have called; in a TOML file, tables ``[[tools]]``."""
     session_limit_s: Annotated[float, Field(gt=1, le=24 * 3600)] | None = None
     """How long a session of the upstream lasts; else what it says, or `OPENAI_LIMIT_S`."""

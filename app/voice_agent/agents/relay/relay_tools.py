@@ -31,7 +31,7 @@ class RelayTools:
         """`speaks`: there is a voice that says what tools say while they run."""
         self.by_name = by_name
         self._call = call
-        self._speaks = speaks
+        self.speaks = speaks
         self._remembered: Remembered = []
 
     def recall(self) -> None:
@@ -51,7 +51,7 @@ class RelayTools:
             ToolRequest(self.by_name[one["name"]], f"{number}.{at}", one["arguments"]) for at, one in enumerate(calls)
         ]
         try:
-            outputs: Sequence[str | None] = await run_tools(self._call, requests, aloud=self._speaks)
+            outputs: Sequence[str | None] = await run_tools(self._call, requests, aloud=self.speaks)
         except ToolInterrupted as interrupted:
             self._remember(behind, _as_items(calls, interrupted.outputs))
             raise

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from voice_agent.agents.pipeline.last_resort import LastResort
 from voice_agent.agents.relay.caller_audio import CallerAudio
 from voice_agent.agents.relay.conversation import CallerTurn, bring
-from voice_agent.agents.relay.dialing import UpstreamDialer
+from voice_agent.agents.relay.dialing import NoUpstream, UpstreamDialer
 from voice_agent.agents.relay.pieces import Given, PieceQueue
 from voice_agent.agents.relay.relay_settings import RelaySettings
 from voice_agent.agents.relay.relay_tools import RelayTools
@@ -20,7 +21,7 @@ from voice_agent.agents.relay.session import UpstreamSession
 from voice_agent.agents.relay.sessions import UpstreamSessions
 from voice_agent.agents.relay.upstream_reply import UpstreamLost
 from voice_agent.kit.call import Call, Item
-from voice_agent.kit.events import Asked, Event, Heard, Interrupted, Started
+from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started
 from voice_agent.kit.speech import Speech
 from voice_agent.kit.tools import Tool
 
@@ -40,6 +41,7 @@ class RelayedCall:
         dialer: UpstreamDialer,
         settings: RelaySettings,
         tools: Mapping[str, Tool],
+        last_resort: LastResort,
         *,
         transcribes: bool,
         speaks: bool,
@@ -50,6 +52,7 @@ class RelayedCall:
         """
         self._call = call
         self._tools = RelayTools(call, tools, speaks=speaks)
+        self._last_resort = last_resort
         self._dialer = dialer
         self._settings = settings
         self._transcribes = transcribes
@@ -77,6 +80,8 @@ class RelayedCall:
                 await self._take_turn(event)
             case Interrupted():
                 await self._truncate(event)
+            case Dtmf(digit=digit):
+                await self._last_resort.taken_by_key(self._call, digit)
             case Started(resumed=False) if self._settings.greeting:
                 await self._greet()
             case _:
@@ -90,7 +95,13 @@ class RelayedCall:
         turn = None
         if asked.clip is not None and asked.items:
             turn = CallerTurn(str(asked.items[-1].get("id") or ""), asked.clip.audio)
-        await self._reply(wanted, asked.items if not is_given else self._call.items, turn)
+        try:
+            await self._reply(wanted, asked.items if not is_given else self._call.items, turn)
+        except (UpstreamLost, NoUpstream) as error:
+            if asked.out_of_band:
+                raise
+            cannot_say = error if asked.wants_audio and not self._tools.speaks else None
+            await self._last_resort.apologise(self._call, wants_audio=asked.wants_audio, voice_failed=cannot_say)
 
     async def _greet(self) -> None:
         said = self._instructions(self._call.session.instructions), GREETING + self._settings.greeting
