@@ -15,6 +15,7 @@ from tests.doubles.faults import Fault, Kind
 from tests.doubles.in_process import InProcess
 from tests.doubles.model import GoingOn
 from tests.doubles.provider import Provider
+from tests.waiting import until
 from voice_agent.agents.pipeline.answer import FAILED, ModelAnswer, Sentences
 from voice_agent.agents.pipeline.asking import Asking
 from voice_agent.agents.pipeline.patience import FIRST_WORDS_S
@@ -154,6 +155,7 @@ def test_a_pause_is_waited_through_while_the_caller_has_something_to_hear() -> N
     """It is the caller's silence that counts."""
     with Reading(Provider(), Provider()) as reading:
         reading.providers[0].faults.add("chat", Fault("stall", after_bytes=3_300, seconds=3))
+        # Virtual time: so long a piece takes to be said.
         answer = reading.read(speak=lambda piece: asyncio.sleep(4))
         assert answer.text == WORDS
         assert reading.providers[1].log.all == []
@@ -185,7 +187,7 @@ async def test_a_reader_that_is_closed_leaves_no_request_open() -> None:
     http = httpx.AsyncClient(transport=InProcess({"model0": provider}))
     settings = PipelineSettings(model="http://model0/v1", model_name="counting")
     reader = AnswerReader(Failover(ProviderClient(http), settings.endpoints), Asking(REQUEST, settings))
-    await asyncio.sleep(0.01)
+    await until(lambda: provider.log.open)
     await reader.close()
     with pytest.raises(asyncio.CancelledError):
         await reader.answer()

@@ -37,7 +37,7 @@ async def order(bread: str) -> str:
 @tool(says="One moment. ", says_after_ms=200)
 async def slow() -> bool:
     """Takes its time."""
-    await asyncio.sleep(2)
+    await asyncio.sleep(2)  # Virtual time.
     return True
 
 

@@ -44,9 +44,9 @@ class Booking(Tool):
 
     async def run(self, call: Call, arguments: Mapping[str, Any], idempotency_key: str) -> Any:
         is_done = idempotency_key in self.tables.given
-        await asyncio.sleep(0.0 if is_done else self.wait_s)
+        await asyncio.sleep(0.0 if is_done else self.wait_s)  # Virtual time.
         table = self.tables.book(idempotency_key)
-        await asyncio.sleep(0.0 if is_done else self.wait_s)
+        await asyncio.sleep(0.0 if is_done else self.wait_s)  # Virtual time.
         return {"table": table, "for": arguments["guests"]}
 
 
