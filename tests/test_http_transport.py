@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.providers.server import RawProvider, Request, chunked, sending, serving, stalling
+from tests.tls import make_certificate, needs_openssl
 from tests.waiting import until
 from voice_agent.kit.agent import Kit
 
@@ -19,7 +22,7 @@ Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
 
 async def asked(http: httpx.AsyncClient, provider: RawProvider) -> bytes:
     """All that is answered."""
-    async with http.stream("POST", f"http://127.0.0.1:{provider.port}/", content=b"x") as response:
+    async with http.stream("POST", provider.endpoint().url, content=b"x") as response:
         return b"".join([piece async for piece in response.aiter_raw()])
 
 
@@ -64,6 +67,26 @@ async def test_plain_httpx_loses_connections(cancels: int) -> None:
             await cancelled(http, provider, turns, cancels)
         pool: Any = http._transport._pool  # type: ignore[attr-defined]
         assert [one for one in pool.connections if not one.is_idle()]
+
+
+@needs_openssl
+async def test_nor_is_one_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given up in the handshake too."""
+    certificate, key = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    kit = Kit()
+    async with serving(sending(HELLO), tls=context) as provider:
+        assert await asked(kit.http, provider) == b"hello"
+        pool: Any = kit.http._transport._direct._pool  # type: ignore[attr-defined]
+        for turns in range(0, 90, 3):
+            await pool.aclose()
+            await cancelled(kit.http, provider, turns, 2)
+        await until(lambda: not pool._requests and all(one.is_idle() for one in pool.connections))
+        await until(lambda: len(provider.open) == len(pool.connections) <= 1)
+        await kit.close()
+        await until(lambda: not provider.open)
 
 
 async def test_what_is_sent_while_it_is_made_can_be_given_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,13 +27,14 @@ class RawProvider:
 
     answer: Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
     port: int = field(default_factory=free_port)
+    scheme: str = "http"
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def endpoint(self, **more: object) -> Endpoint:
         """Where it is."""
-        return Endpoint.model_validate({"url": f"http://127.0.0.1:{self.port}/v1", **more})
+        return Endpoint.model_validate({"url": f"{self.scheme}://127.0.0.1:{self.port}/v1", **more})
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -110,11 +112,11 @@ def stalling(answer: bytes) -> Callable[[Request, asyncio.StreamWriter], Awaitab
 
 @asynccontextmanager
 async def serving(
-    answer: Callable[[Request, asyncio.StreamWriter], Awaitable[None]],
+    answer: Callable[[Request, asyncio.StreamWriter], Awaitable[None]], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawProvider]:
     """One that runs."""
-    provider = RawProvider(answer)
-    server = await asyncio.start_server(provider.serve, "127.0.0.1", provider.port)
+    provider = RawProvider(answer, scheme="http" if tls is None else "https")
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", provider.port, ssl=tls)
     try:
         yield provider
     finally:

@@ -151,7 +151,7 @@ class _VoiceAttempt:
             error = list(none.failed.values())[-1]
         except Exception as raised:  # noqa: BLE001 - a voice is somebody else's code; the next one goes on
             error = raised
-        self.take.end(error)
+        self.take.end(error, ",".join(voice.name for voice in self.asked))
 
 
 async def _spoken(voice: Voice, utterance: Utterance) -> AsyncGenerator[VoicedAudio, None]:

@@ -84,11 +84,11 @@ class VoiceTake:
                 self._taken.clear()
                 await self._taken.wait()
 
-    def end(self, error: Exception | None) -> None:
+    def end(self, error: Exception | None, voice: str = "") -> None:
         """The voice gives nothing more; `error`: it has failed. So has one that was faster than anybody speaks."""
         due_ms = len(self._text) * 1000 / (FASTEST_CHARS_PER_S * self._speed)
         if error is None and PCM.ms(self._came_bytes) < due_ms:
-            error = VoiceFailed("", "silent", "ended early")
+            error = VoiceFailed(voice, "silent", "ended early")
         self.error, self.is_over = error, True
         self._changed.set()
 

@@ -34,9 +34,7 @@ PACES = tuple(math.exp(step * 0.08) for step in range(-6, 7))
 """Times `MS_PER_UNIT`: what is tried of a voice that has said nothing yet, from 0.62 to 1.62."""
 KNOWN_PACES = (0.95, 1.0, 1.05)
 """Of one whose pace is known."""
-NEARLY_SAID = 0.5
-"""A word of which no more units than that are missing has been said."""
-UNLIKELY_PACE = 0.35
+UNLIKELY_PACE = 0.2
 """A pace that differs by this factor (natural logarithm) costs 1."""
 UNSURE_SHARE, UNSURE_MS = 0.18, 25.0
 """By how much what is said may take longer or shorter at the cost of 1."""
@@ -100,7 +98,7 @@ class Located:
             return len(self.text)
         units = left[0].begins + (at_ms - since_ms) / self.ms_per_unit
         for word in left:
-            if units < word.ends - NEARLY_SAID:
+            if units < word.ends:
                 before = [other for other in self.words if other.next_begins <= word.begins]
                 return before[-1].next_chars if before else 0
         return len(self.text)
