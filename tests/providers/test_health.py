@@ -26,7 +26,7 @@ def test_a_change_is_one_line_and_a_probe_none() -> None:
         health.succeeded()
         health.succeeded()
     assert [line["event"] for line in lines] == ["a provider fails, and is asked last", "a provider answers again"]
-    assert (lines[0]["provider"], lines[0]["model"], lines[0]["why"]) == ("openai", "gpt", "answered 503")
+    assert (lines[0]["provider"], lines[0]["model"], lines[0]["kind"]) == ("openai", "gpt", "failing")
     assert (health.failures[FailureKind.FAILING], health.answers) == (11, 2)
 
 

@@ -12,7 +12,7 @@ import structlog
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.providers.hedging import NoneAnswered, first_to_answer
-from voice_agent.speech.preference import in_order, tell_overtaken
+from voice_agent.speech.preference import in_order, kind_of, tell_overtaken
 
 HEDGE_S = 1.0
 """So long an ear is waited for before the next one is asked as well: they take 0.3 to 0.8 s, longer for long turns."""
@@ -67,7 +67,7 @@ class FallbackEar(Ear):
                 async for transcript in transcripts:
                     yield transcript
         except Exception as error:  # noqa: BLE001 - an ear is somebody else's code; the next one is asked
-            log.warning("an ear failed, and another one is asked", ear=first.name, why=str(error))
+            log.warning("an ear failed, and another one is asked", ear=first.name, kind=kind_of(error))
             clip = await heard.whole()
             yield Transcript(None if clip is None else await self._transcribe(clip, (first,)))
         finally:

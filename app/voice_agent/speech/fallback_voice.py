@@ -13,7 +13,7 @@ import structlog
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.providers.hedging import NoneAnswered, first_to_answer
-from voice_agent.speech.preference import in_order, tell_overtaken
+from voice_agent.speech.preference import in_order, kind_of, tell_overtaken
 from voice_agent.speech.voice_take import HELD_LATER_MS, HELD_MS, VoiceTake
 from voice_agent.speech.word_boundaries import WORD
 
@@ -87,7 +87,6 @@ class FallbackVoice(Voice):
         """The attempt to say what `last` did not. Raises its error if that was the last one."""
         error = last.take.error
         failed += last.asked
-        why = f"gave nothing more in {STALLED_S:g} s" if error is None else f"{error}"
         for voice in last.asked:
             if error is None:
                 tell_overtaken(voice, STALLED_S)
@@ -95,7 +94,8 @@ class FallbackVoice(Voice):
         last.task.cancel()
         from_chars = last.from_chars + cut.chars
         names = ",".join(voice.name for voice in last.asked)
-        log.warning("a voice failed, and another one goes on", voice=names, why=why, from_chars=from_chars)
+        kind = kind_of(error)
+        log.warning("a voice failed, and another one goes on", voice=names, kind=kind, from_chars=from_chars)
         if error is not None and len(failed) >= TRIES * len(self.voices):
             raise error
         return _VoiceAttempt(in_order(self.voices, failed), last.utterance, from_chars)

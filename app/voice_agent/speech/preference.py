@@ -30,6 +30,11 @@ def in_order(providers: Sequence[Provider], failed: Sequence[Provider] = ()) -> 
     return sorted(providers, key=rank)
 
 
+def kind_of(error: Exception | None) -> str:
+    """How a failure is told in a log: by its kind, for what an error says may quote callers. None: it was too slow."""
+    return "too_slow" if error is None else str(getattr(error, "kind", type(error).__name__))
+
+
 def tell_overtaken(provider: object, seconds: float) -> None:
     """Tell one that is `Rated`."""
     if isinstance(provider, Rated):
