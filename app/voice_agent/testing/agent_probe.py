@@ -140,7 +140,8 @@ class Probed(Generic[Result]):
                 raise
             except BaseException as error:  # noqa: BLE001 whatever is thrown in here is the work's, a cancellation too
                 resume, value = steps.throw, error
-                if isinstance(error, asyncio.CancelledError) and self._cancelled_at_s is None:
+                is_cancelled = isinstance(error, asyncio.CancelledError) and not isinstance(error, SpeechInterrupted)
+                if is_cancelled and self._cancelled_at_s is None:
                     self._cancelled_at_s = asyncio.get_running_loop().time()
                     probe.conduct.not_ended += 1
             if probe.moment():
