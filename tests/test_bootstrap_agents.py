@@ -12,6 +12,7 @@ from tests.servers import free_port
 from voice_agent import extras
 from voice_agent.agent_settings import AgentSettings
 from voice_agent.agents.files import AgentFile
+from voice_agent.agents.opening import AgentNotOpened
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.bootstrap_agents import PodAgents, make_agents
 from voice_agent.call.audio import PCM
@@ -201,7 +202,7 @@ async def test_voices_are_opened_before_agents_and_closed_behind_them() -> None:
 async def test_a_start_that_fails_leaves_nothing_open() -> None:
     """Neither the agent that failed nor the voice."""
     log: list[str] = []
-    with pytest.raises(OSError, match="^$"):
+    with pytest.raises(AgentNotOpened, match="cannot be opened: OSError"):
         await of(Speaking(log, fails=True)).open()
     assert log == ["open voice", "open agent", "close agent", "close voice"]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.loopback import Loopback
+from voice_agent.agents.opening import AgentNotOpened
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
@@ -104,9 +106,37 @@ async def test_what_was_opened_is_closed_when_another_fails() -> None:
     """No worker is left behind by a start that failed."""
     log: list[str] = []
     agents = registry(Noted("a", log), Noted("b", log, fails=True), Noted("c", log))
-    with pytest.raises(OSError, match="b"):
+    with pytest.raises(AgentNotOpened, match=r"^The agent 'b' cannot be opened: b\. Mend it, "):
         await agents.open()
     assert log == ["open a {}", "open b {}", "close b", "close a"]
+
+
+class Wrong(Noted):
+    """Has a mistake in it."""
+
+    async def open(self, kit: Kit) -> None:
+        kit.settings["model"]
+
+
+async def test_whoever_starts_an_agent_with_a_mistake_reads_one_line() -> None:
+    """Which agent, what is wrong and where; the traceback is for who asks for it."""
+    with capture_logs() as logs, pytest.raises(AgentNotOpened) as raised:
+        await registry(Wrong("a")).open()
+    said = str(raised.value)
+    assert said.startswith("The agent 'a' cannot be opened: KeyError: 'model' (test_registry.py, line ")
+    assert "\n" not in said
+    assert [(line["log_level"], line["agent"]) for line in logs] == [("debug", "a")]
+
+
+async def test_what_the_server_says_of_it_is_told_as_it_is() -> None:
+    """It names the setting already."""
+
+    class Unset(Noted):
+        async def open(self, kit: Kit) -> None:
+            raise SettingsError("VOICE_AGENT_A_MODEL is missing.")
+
+    with pytest.raises(SettingsError, match=r"^VOICE_AGENT_A_MODEL is missing\.$"):
+        await registry(Unset("a")).open()
 
 
 class Unprepared(Noted):

@@ -7,20 +7,18 @@ makes the agents that its settings name, and beside them `echo` and `loopback`, 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from inspect import iscoroutinefunction
-from pathlib import Path
 from typing import Any
 
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.files import FILE, AgentFile
 from voice_agent.agents.loopback import Loopback
+from voice_agent.agents.opening import told_in_one_line
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, missing_extra
-from voice_agent.invalid_settings import in_one_line
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.naming import is_name
 
@@ -99,7 +97,7 @@ def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> Agent
         agent = load()()
     except (Exception, SystemExit) as error:
         of = "" if where == name else f" of {where!r}"
-        raise SettingsError(f"The agent {name!r}{of} cannot be loaded: {_in_one_line(error)}.") from error
+        raise SettingsError(f"The agent {name!r}{of} cannot be loaded: {told_in_one_line(error)}.") from error
     wrong = "; ".join(_what_is_wrong(agent))
     if wrong:
         raise SettingsError(f"{where!r} made something that is no agent: {wrong}.")
@@ -119,16 +117,3 @@ def _what_is_wrong(made: object) -> Iterator[str]:
                 yield f"{kind}.{method} is not 'async def' without a yield"
     else:
         yield f"{kind} is no subclass of voice_agent.Agent"
-
-
-def _in_one_line(error: BaseException) -> str:
-    """What went wrong, and in which line of the file that was run, if it was in one."""
-    said = in_one_line(str(error))
-    if isinstance(error, SyntaxError | OSError):
-        return said  # They say where.
-    ours = str(Path(__file__).parent)
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", ours))
-    ]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {said}{where}"
