@@ -24,7 +24,7 @@ READS = frozenset(
     resume_kind settings_of emitted_after pieces_of played request_of""".split()
 )
 """Functions that take a call, or make one, and change nothing; and `step`, which is for that."""
-READING_METHODS = frozenset("after get is_resent items settled to_store under".split())
+READING_METHODS = frozenset("after described get is_resent items settled to_store under".split())
 """Methods of a call and of its parts that only tell something."""
 CHANGING_METHODS = frozenset(
     """add append appendleft clear difference_update discard extend insert move_to_end pop popitem popleft remove

@@ -14,6 +14,8 @@ class OneCall:
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]]:
         return CallWrite("call_x", 1), []
 
+    def stored(self) -> None: ...
+
     def committed(self, events: list[OutboxEntry]) -> None:
         """Nothing waits for it."""
 
@@ -35,6 +37,8 @@ class NotedCall:
         self.epoch = 1
         self.told: list[str] = []
         """What, and of how many events."""
+        self.stored_times = 0
+        """How often it was told that the store has its newest write."""
         self.writes_paused = False
         self.is_empty = False
         """It has nothing to be written."""
@@ -54,6 +58,9 @@ class NotedCall:
 
     def ownership_check(self) -> CallWrite | None:
         return None if self.writes_paused else CallWrite(self.name, self.epoch)
+
+    def stored(self) -> None:
+        self.stored_times += 1
 
     def committed(self, events: list[OutboxEntry]) -> None:
         self.told.append(f"committed {len(events)}")

@@ -40,11 +40,12 @@ def main() -> int:
         metavar="SHARE",
         help="of the schedules, so many have plain callers behind an edge (default 1/3)",
     )
+    parser.add_argument("--asks", action="store_true", help="agents that ask a provider in every schedule")
     parser.add_argument("--replay", action="store_true", help="record all inputs, and replay them to the same events")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: as many as cores)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     asked = parser.parse_args()
-    kind = Kind(is_mixed=asked.mixed or None, edge=asked.edge)
+    kind = Kind(is_mixed=asked.mixed or None, edge=asked.edge, asks=asked.asks or None)
     if asked.seed is not None:
         schedule = draw(asked.seed, kind)
         outcome = play(schedule)

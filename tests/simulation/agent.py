@@ -9,6 +9,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from tests.simulation.accounts import Accounts
 from tests.simulation.witness import Witness
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
@@ -70,13 +71,17 @@ class PieceVoice(Voice):
 
 
 class FrameEar(Ear):
-    """Takes speech for a question of so many pieces as it has frames, but for the silence around them."""
+    """Takes speech for a question of so many pieces as it has frames, but for the silence around them.
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    It asks a provider.
+    """
+
+    def __init__(self, cast: Cast) -> None:
+        self._cast = cast
 
     async def transcribe(self, clip: Clip) -> str | None:
-        await asyncio.sleep(self._random.uniform(0.01, 0.4))
+        await self._cast.accounts.ask()
+        await asyncio.sleep(self._cast.random.uniform(0.01, 0.4))
         return f"say {round(len(clip.audio.strip(bytes(1))) / PIECE_BYTES)}"
 
 
@@ -87,7 +92,7 @@ class WordAgent(Agent):
     after the last, ``remind 2`` has another reply of one piece come by itself later, ``two 2`` says one more piece in a
     speech of its own, ``bye 2`` ends the call, and ``transfer 2`` does with somebody else to call. Drawing the word a
     second time would be seen by the caller. That some replies were cut short is a side effect, too. Of a key of the
-    telephone the caller is told, once.
+    telephone the caller is told, once. For each drawing it asks a provider.
 
     There are three: one gives its audio itself and says all again (``replays``), one has the call's voice say it and
     goes on behind what was said (``goes-on``), and one draws another word on each pod (``varies``).
@@ -95,7 +100,7 @@ class WordAgent(Agent):
 
     def __init__(self, name: str, cast: Cast) -> None:
         self.name = name
-        self.ear = FrameEar(cast.random)
+        self.ear = FrameEar(cast)
         self.voice = PieceVoice()
         self._cast = cast
         self._random = cast.random
@@ -159,6 +164,7 @@ class WordAgent(Agent):
 
     async def _word(self, call: Call) -> str:
         async def draw(_: str) -> str:
+            await self._cast.accounts.ask()
             return f"{self._random.getrandbits(self._random.choice(WORD_BITS)):x}"
 
         return await draw("") if self.name == "varies" else str(await call.once("word", draw))
@@ -206,9 +212,10 @@ def _command(items: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
 class Cast:
     """`runtime.ownership.Agents` for simulated pods."""
 
-    def __init__(self, random: Random, witness: Witness) -> None:
+    def __init__(self, random: Random, witness: Witness, accounts: Accounts) -> None:
         self.random = random
         self.witness = witness
+        self.accounts = accounts
         self.lacks_speech: Callable[[str], bool] = lambda call_id: False
         """Whether the store lacks something that the agent of the pod that asks has said."""
         self.is_saved: Callable[[str], bool] = lambda call_id: False

@@ -111,12 +111,14 @@ class StoreLink(Store):
                 kept = self._server._calls.get(write.call_id)
                 if outcome is WriteOutcome.COMMITTED and kept is not None and not write.ends:
                     gone = added - added_to(kept.fields, kept.items) - set(write.dropped_items)
-                    self._witness.kept_what_was_added(self.release, gone)
+                    self._witness.kept_what_was_added(self.release, write.call_id, gone)
                     self._witness.written_by(write.call_id, self.release)
                 self._witness.written(self._pod, write, outcome, _newest(kept.outbox) if kept else [])
                 if outcome is WriteOutcome.COMMITTED and kept is not None:
                     held = len(kept.items), len(kept.outbox), len(kept.speech)
                     self._witness.counted(write.call_id, Kept.unpack(kept.fields), held)
+                    if "usage" in write.fields:
+                        self._witness.usage_written(write.call_id, kept.fields["usage"])
                 outcomes.append(outcome)
             return outcomes
 

@@ -12,11 +12,15 @@ from tests.simulation.agent import CUT_SHORT, WordAgent
 from tests.simulation.caller import Utterance
 from tests.simulation.planted import Planted
 from tests.simulation.schedule import Schedule
-from voice_agent.call import agent_events, restoring
+from voice_agent.call import agent_events, metering, restoring
 from voice_agent.call.agent_ledger import AgentEvent, AgentLedger, EventKind
+from voice_agent.call.inputs import UsageBegun
 from voice_agent.call.record import CallRecord
+from voice_agent.call.usage import Sums
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked, Heard, Timer
+from voice_agent.runtime.durability.usage_counting import UsageCounter
+from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.engine.said_again import SaidAgain
 from voice_agent.runtime.engine.speaking import SpeechRun
 from voice_agent.runtime.engine.work import AgentWork
@@ -147,6 +151,58 @@ def state_kept_too_soon() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def usage_counted_before_durable() -> Iterator[None]:
+    """What requests used is counted when it is handed to the writer: also by a pod that has lost the call."""
+    taken = UsageCounter.taken
+
+    def hasty(self: UsageCounter, sums: Sums | None) -> None:
+        taken(self, sums)
+        self.stored()
+
+    with patch.object(UsageCounter, "taken", hasty):
+        yield
+
+
+@contextmanager
+def usage_counted_twice() -> Iterator[None]:
+    """Who takes a call over counts what others have counted before."""
+    take_over = metering.take_over
+
+    def forgetful(call: CallRecord) -> None:
+        take_over(call)
+        if call.usage is not None:
+            call.usage.stored = {}
+
+    with patch.object(metering, "take_over", forgetful):
+        yield
+
+
+@contextmanager
+def open_requests_forgotten() -> Iterator[None]:
+    """Who takes a call over leaves out what others were asking for."""
+
+    def forgetful(call: CallRecord) -> None:
+        if call.usage is not None:
+            call.usage.stored = call.usage.settled()
+            call.usage.open = {}
+            call.record.mark("usage")
+
+    with patch.object(metering, "take_over", forgetful):
+        yield
+
+
+@contextmanager
+def sent_before_known() -> Iterator[None]:
+    """A request is sent at once; that it begins is written meanwhile."""
+
+    async def hasty(self: CallMeter, request_id: str, provider: str, model: str) -> None:
+        self._feed(UsageBegun(request_id, provider, model))
+
+    with patch.object(CallMeter, "begin", hasty):
+        yield
+
+
 def _has(command: str) -> Any:
     return lambda schedule: any(line.command == command for lines in schedule.lines for line in lines)
 
@@ -168,6 +224,10 @@ def _presses(schedule: Schedule) -> bool:
     return any(line.keys for lines in schedule.lines for line in lines)
 
 
+def _asks(schedule: Schedule) -> bool:
+    return schedule.asks
+
+
 def _varies(schedule: Schedule) -> bool:
     return "varies" in schedule.models
 
@@ -181,5 +241,9 @@ AGENTS_PLANTED = {
     "overdue timer lost": Planted(overdue_timer_lost, "what waits comes", _has("remind")),
     "heard and asked answered": Planted(heard_and_asked_answered, "a reply goes on", _speaks_to_words),
     "other reply spliced": Planted(other_reply_spliced, "a reply goes on", _varies),
+    "usage counted before durable": Planted(usage_counted_before_durable, "usage", _asks),
+    "usage counted twice": Planted(usage_counted_twice, "usage", _asks),
+    "open requests forgotten": Planted(open_requests_forgotten, "usage", _asks),
+    "request sent before it is known": Planted(sent_before_known, "usage", _asks),
     "state kept too soon": Planted(state_kept_too_soon, "state with the acknowledgement"),
 }

@@ -93,6 +93,8 @@ class Schedule:
     """Each pod process is of a release of its own: this one, the one before, or the one after."""
     behind_edge: tuple[str, ...] = ()
     """For each caller, if they are behind an edge: what it writes into `event_id`, one of `IDS`."""
+    asks: bool = False
+    """Its agents and ears ask a provider."""
 
     def smaller(self) -> Iterator[Schedule]:
         """Every schedule that has one thing less: a fault, a caller, a line."""
@@ -118,7 +120,7 @@ class Schedule:
             + ", ".join(map(str, lines))
             for number, (model, lines) in enumerate(zip(self.models, self.lines, strict=True))
         ]
-        pods = f"{self.pods} pods{' of mixed releases' if self.is_mixed else ''}"
+        pods = f"{self.pods} pods{' of mixed releases' if self.is_mixed else ''}{', a provider' if self.asks else ''}"
         return "\n".join([f"seed {self.seed}, {pods}", *callers, *(f"  {fault}" for fault in self.faults)])
 
     def _edge(self, number: int) -> str:
@@ -131,6 +133,8 @@ def _but(things: tuple[T, ...], at: int) -> tuple[T, ...]:
 
 MIXED_EACH = 4
 """Of so many seeds one has pods of mixed releases."""
+ASKS_EACH = 8
+"""Of so many seeds one has agents that ask a provider; of one release, as seeds go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,14 @@ class Kind:
     """None: the seed says whether its releases are mixed."""
     edge: float = 1 / EDGE_EACH
     """The share of seeds whose callers are plain ones behind an edge."""
+    asks: bool | None = None
+    """None: the seed says whether its agents and ears ask a provider."""
 
     def __str__(self) -> str:
         """As options of the command."""
         mixed = " --mixed" if self.is_mixed else ""
-        return mixed if self.edge == ANY.edge else f"{mixed} --edge {self.edge:g}"
+        edge = "" if self.edge == ANY.edge else f" --edge {self.edge:g}"
+        return mixed + edge + (" --asks" if self.asks else "")
 
 
 ANY = Kind()
@@ -168,7 +175,9 @@ def draw(seed: int, kind: Kind = ANY) -> Schedule:
     faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
     by_key = frozenset(number for number in range(len(models)) if random.random() < 0.2)
     mixed = seed % MIXED_EACH == 0 if kind.is_mixed is None else kind.is_mixed
-    drawn = Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key, mixed)
+    asks = seed % ASKS_EACH == 1 if kind.asks is None else kind.asks
+    ordered = tuple(sorted(faults, key=_time))
+    drawn = Schedule(seed, pods, tuple(models), tuple(lines), ordered, by_key, mixed, asks=asks)
     its_own = Random(seed ^ 0xED6E)
     return _behind_edge(drawn, its_own, length_s) if its_own.random() < kind.edge else drawn
 

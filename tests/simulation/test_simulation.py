@@ -19,6 +19,7 @@ from voice_agent.runtime.durability.store_memory import StoreMemoryWatch
 
 SHORT_RUN = 500
 EDGE_RUN = 300
+ASKING_RUN = 300
 SCARCE_RUN = 200
 REPLAYED_RUN = 200
 WITHIN = 3000
@@ -62,6 +63,14 @@ def test_a_plain_caller_behind_an_edge_sees_one_connection_whatever_dies() -> No
     assert not tally.broken, report(tally.broken[0], kind)
     assert tally.counts["edge resumes"] > EDGE_RUN / 3
     assert tally.counts["forgotten"] < tally.counts["done"] / 10
+
+
+def test_what_was_asked_of_a_provider_is_in_record_and_metrics_once_whatever_dies() -> None:
+    """What is known, what is unknown, and what is open are all that was sent; metrics never have more."""
+    kind = Kind(asks=True)
+    tally = search(range(ASKING_RUN), kind=kind)
+    assert not tally.broken, report(tally.broken[0], kind)
+    assert tally.counts["requests"] > 2 * ASKING_RUN
 
 
 def test_what_was_recorded_replays_to_the_same_events() -> None:

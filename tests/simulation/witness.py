@@ -79,6 +79,8 @@ class Witness:
         self.verdict = ""
         """The first promise that was broken."""
         self.now_s: Callable[[], float] = float
+        self.usage_written: Callable[[str, bytes], None] = lambda call_id, packed: None
+        """Told what a record says of requests to providers, whenever it is written."""
 
     def note(self, line: str) -> None:
         """A line of the trace."""
@@ -148,9 +150,12 @@ class Witness:
             self.broken("record and parts agree: a claim found less than was counted")
         known.forgotten = True
 
-    def kept_what_was_added(self, release: str, gone: set[str]) -> None:
-        """A write of a release is done; `gone`: where something is missing since that another release had added."""
-        if gone:
+    def kept_what_was_added(self, release: str, call_id: str, gone: set[str]) -> None:
+        """A write of a release is done; `gone`: where something is missing since that another release had added.
+
+        Of a call that the store has lost, a pod that had it before writes all first, and then its owner.
+        """
+        if gone and not self.known(call_id).was_lost:
             where = ", ".join(sorted(item_id or "the record" for item_id in gone))
             self.broken(f"an unknown field survives: the release {release} took away what stood in {where}")
 

@@ -10,6 +10,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from tests.simulation.accounts import Accounts
 from tests.simulation.agent import Cast
 from tests.simulation.caller import Caller, Refusal, Utterance
 from tests.simulation.edge import SimEdge
@@ -24,8 +25,10 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.call.inputs import DtmfPressed
 from voice_agent.call.record import CallRecord
 from voice_agent.call.tokens import resume_token
+from voice_agent.call.usage import Settled
 from voice_agent.edge.dialing import PodRefused
 from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
@@ -50,11 +53,15 @@ EDGE_STOP_S = 1.0
 """A caller of whom nothing is heard for longer may be taken to have finished."""
 
 
-class Silence:
-    """`runtime.ports.Observer` for whom nothing is worth a word."""
+class AccountObserver:
+    """`runtime.ports.Observer` for whom nothing is worth a word but what providers were asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: Accounts) -> None:
         self.frames = Frames()
+        self._accounts = accounts
+
+    def usage_settled(self, _provider: str, model: str, settled: Settled) -> None:
+        self._accounts.shown(model, settled)
 
     def __getattr__(self, name: str) -> Any:
         return _nothing
@@ -98,7 +105,9 @@ class Manifests:
         self.witness.now_s = self.loop.time
         self.weather = Weather(self.random, self.loop.time)
         self.server = MemoryStore(ttl_s=1800, now_s=self.loop.time)
-        self.cast = Cast(self.random, self.witness)
+        self.accounts = Accounts(Random(schedule.seed ^ 0xC057), self.witness, is_asked=schedule.asks)
+        self.accounts.lacks = self._lacks_call
+        self.cast = Cast(self.random, self.witness, self.accounts)
         self.cast.lacks_speech = self._lacks_speech
         self.cast.is_saved = self._is_saved
         self.clock = VirtualClock(self.loop)
@@ -248,11 +257,20 @@ class Manifests:
         return call is not None and any(b'"response.output_' in entry.head[:80] for entry in call.outbox.unsaved)
 
     def _saved_call(self, call_id: str) -> CallRecord | None:
-        pod = next(host.pod for host in self.hosts if host.process is PROCESS.get())
-        live = pod.owned.by_id.get(call_id)
+        pod, live = self._held(call_id)
         if live is None or live.writer.state is FENCED or pod.committer.lacks(live.writer):
             return None
         return live.call
+
+    def _lacks_call(self, call_id: str) -> bool:
+        """Whether the pod whose turn it is has given the store up for this call."""
+        pod, live = self._held(call_id)
+        return live is not None and live.writer.state is not FENCED and pod.committer.lacks(live.writer)
+
+    def _held(self, call_id: str) -> tuple[Pod, LiveCall | None]:
+        """The pod whose turn it is, and the call if it has it in memory."""
+        pod = next(host.pod for host in self.hosts if host.process is PROCESS.get())
+        return pod, pod.owned.by_id.get(call_id)
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
@@ -267,7 +285,7 @@ class Manifests:
                 store=link,
                 agents=self.cast,
                 clock=self.clock,
-                observer=Silence(),
+                observer=AccountObserver(self.accounts),
                 random_bytes=self.random.randbytes,
                 recordings=self.recordings,
             ),

@@ -55,6 +55,8 @@ class Talking:
         waiting = self.call.outbox.unsaved
         return take_write(self.call, 0), waiting
 
+    def stored(self) -> None: ...
+
     def committed(self, events: list[OutboxEntry]) -> None:
         release(self.call, events)
         self.took_s.append(time.perf_counter() - self.made_s)

@@ -21,6 +21,7 @@ from voice_agent.kit.call import Call
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.ear import AgentEar
 from voice_agent.kit.events import Asked
+from voice_agent.kit.usage import metered
 from voice_agent.kit.voice import Utterance
 from voice_agent.testing.call_transcript import CallTranscript, Mismatch
 from voice_agent.testing.script import BargeIn, Cancel, HandOffNow, HangUpNow, Truncate, Type
@@ -28,8 +29,32 @@ from voice_agent.testing.simulate import PLAIN, Surroundings, simulate, survives
 from voice_agent.testing.spoken_words import WordVoice, speech_of, words_in
 
 AROUND = {"tool": Surroundings(session={"tools": [TOOL]})}
+UNITS = ("input_tokens", "output_tokens", "cached_input_tokens", "input_audio_tokens", "output_audio_tokens")
 EVERY = 7
 """Of so many moments one, where all would take too long."""
+
+
+class Asking(Scripted):
+    """Asks a model for each of its two sentences, once."""
+
+    name = "asking"
+
+    async def answer(self, turn: ScriptedTurn) -> Sentences:
+        for n in range(2):
+
+            async def ask(_: str) -> str:
+                async with metered("models", "big") as request:
+                    await asyncio.sleep(0.1)
+                    request.tokens(input=5, output=1)
+                return "One"
+
+            yield f"{await turn.call.once(f'model {n}', ask)} {n}. "
+
+
+def used(requests: int, unknown: int, **figures: int) -> dict[str, int | None]:
+    """Of one model; what is not named is not known."""
+    every = dict.fromkeys((*UNITS, "characters", "audio_ms"))
+    return {"requests": requests, "unknown": unknown, **every, **figures}
 
 
 def test_a_script_gives_a_transcript() -> None:
@@ -50,6 +75,23 @@ def test_a_script_gives_a_transcript() -> None:
 def test_the_same_script_gives_the_same_transcript() -> None:
     """So a difference is one that a crash made."""
     assert str(simulate(Clerk, "hello")) == str(simulate(Clerk, "hello"))
+
+
+def test_a_run_tells_what_requests_used_whenever_its_pod_dies() -> None:
+    """What was asked and answered once is in it once; the request that was under way when the pod died is unknown."""
+    unhurt = simulate(Asking, "hello")
+    assert unhurt.usage == {"models/big": used(2, 0, input_tokens=10, output_tokens=2)}
+    found = set()
+    for moment in range(1, unhurt.awaits + 1):
+        run = simulate(Asking, "hello", crash_at=moment)
+        assert run.lines() == unhurt.lines()
+        told = run.usage["models/big"]
+        requests, unknown = told["requests"], told["unknown"]
+        assert requests is not None
+        assert unknown in (0, 1)
+        assert told == used(requests, unknown, input_tokens=5 * (requests - unknown), output_tokens=requests - unknown)
+        found.add((requests, unknown))
+    assert {(2, 0), (3, 1)} <= found <= {(2, 0), (3, 0), (3, 1), (4, 1)}
 
 
 async def test_it_can_be_used_where_a_loop_runs() -> None:

@@ -110,6 +110,17 @@ class UsageLedger:
         named = {*self.sums, *(one.pair for one in self.open.values())}
         return pair if pair in named or len(named) < MAX_PAIRS else f"{OTHER}/{OTHER}"
 
+    def described(self) -> dict[str, dict[str, int | None]]:
+        """For operators, by pair: `requests` that are over, how many of them `unknown`, each unit; None: not known."""
+        return {
+            pair: {
+                "requests": one.known + one.unknown,
+                "unknown": one.unknown,
+                **{unit: one.figures.get(unit) for unit in UNITS},
+            }
+            for pair, one in self.sums.items()
+        }
+
     def settle(self, request_id: str, pair: str, figures: Figures) -> None:
         """A request is over, and used `figures`; {}: that is not known."""
         total = self.sums.setdefault(pair, UsageSum())

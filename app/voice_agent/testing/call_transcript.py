@@ -58,6 +58,9 @@ class CallTranscript:
     """Those that the agent sent, and ``call.transfer``; without their ids."""
     timers: list[str] = field(default_factory=list)
     """Names of those that came."""
+    usage: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    """What was counted with `metered`, by ``provider/model``: ``requests``, how many of these are ``unknown``, and
+    each unit, None where it is not known. No part of `lines`: after a crash a model is asked for what is missing."""
     side_effects: dict[str, int] = field(default_factory=dict)
     """By event and key, under how many idempotency keys it was done: more than one is twice."""
     ended: str = ""

@@ -40,11 +40,11 @@ def test_what_is_added_is_counted_once_it_is_durable() -> None:
     its = counter(observer)
     its.taken(used(1, 0, {"input_tokens": 5}))
     assert observer.told == []
-    its.committed()
+    its.stored()
     its.taken(None)
-    its.committed()
+    its.stored()
     its.taken(used(2, 1, {"input_tokens": 8, "characters": 0}))
-    its.committed()
+    its.stored()
     assert observer.told == [
         ("openai", "a/b", Settled(1, 0, {"input_tokens": 5})),
         ("openai", "a/b", Settled(1, 1, {"input_tokens": 3})),
@@ -57,7 +57,7 @@ def test_a_write_that_was_lost_is_counted_with_the_next() -> None:
     its = counter(observer)
     its.taken(used(1))
     its.taken(used(2))
-    its.committed()
+    its.stored()
     assert observer.told == [("openai", "a/b", Settled(2, 0, {}))]
 
 
@@ -66,5 +66,5 @@ def test_what_earlier_owners_have_counted_is_not_counted_again() -> None:
     observer = UsageObserver()
     its = counter(observer, used(3, 1, {"input_tokens": 30}))
     its.taken(used(3, 2, {"input_tokens": 30}))
-    its.committed()
+    its.stored()
     assert observer.told == [("openai", "a/b", Settled(0, 1, {}))]

@@ -434,6 +434,20 @@ async def test_a_call_that_changes_while_it_is_written_back_is_unsaved_once_more
     assert list(back.unsaved) == [call]
 
 
+async def test_a_call_is_told_that_it_is_stored_once_the_store_took_its_write() -> None:
+    """Its events are let out sooner; what must not be told before it is durable is not."""
+    call = NotedCall("a")
+    async with given_up(StoreState.UNREACHABLE, call, answers=[AWAY, WriteOutcome.SUPERSEDED]) as (store, _):
+        await until(lambda: "superseded" in call.told)
+        assert len(store.rounds) == 2
+        assert "committed 1" in call.told
+        assert call.stored_times == 0
+    other = NotedCall("b")
+    async with given_up(StoreState.UNREACHABLE, other, answers=[AWAY, COMMITTED]) as (store, _):
+        await until(lambda: other.stored_times == 1)
+        assert len(store.rounds) == 2
+
+
 async def test_a_call_that_was_rejected_and_then_written_back_is_written_like_any_other() -> None:
     """It was spared until the pause was over, its changes in no store and counted by nobody as unsaved."""
     committer, _ = made()

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.call.calls import new_call
+from tests.call.calls import feed, new_call
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import until
+from voice_agent.call.inputs import UsageBegun, UsageKnown, UsageUnknown
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.durability.write_back import PROBE_S
 from voice_agent.runtime.pod.records import describe
@@ -54,6 +55,7 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
             "started_at_ms": live.call.identity.created_at_ms,
             "left_at_ms": None,
             "ended_at_ms": None,
+            "usage": None,
             "agent_state": {},
         }
         assert [(line["role"], line["text"]) for line in record["transcript"]] == [("user", "hi")]
@@ -74,6 +76,31 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
         assert snapshot is not None
         record = describe(snapshot)
         assert (record["session"], record["agent_state"], record["transcript"]) == (None, None, [])
+
+
+def test_what_requests_to_providers_used_is_told_and_what_is_not_known_is_null() -> None:
+    """Never 0, which would be believed."""
+    call = new_call()
+    for request_id in ("req_1", "req_2", "req_3"):
+        feed(call, UsageBegun(request_id, "openai", "gpt"))
+    feed(call, UsageKnown("req_1", {"input_tokens": 12, "output_tokens": 0}), UsageUnknown("req_2"))
+    assert describe(call)["usage"] == {
+        "models": {
+            "openai/gpt": {
+                "requests": 2,
+                "unknown": 1,
+                "input_tokens": 12,
+                "output_tokens": 0,
+                "cached_input_tokens": None,
+                "input_audio_tokens": None,
+                "output_audio_tokens": None,
+                "characters": None,
+                "audio_ms": None,
+            }
+        },
+        "open_requests": ["req_3"],
+        "unknown_requests": ["req_2"],
+    }
 
 
 def test_a_transcript_is_what_was_said_and_what_was_called() -> None:

@@ -201,8 +201,11 @@ class CallWriter:
         """See `writing.Writer`."""
         if not self._committer.degraded:
             self.saved = self._taken
-        self._usage.committed()
         self._release(events)
+
+    def stored(self) -> None:
+        """See `writing.Writer`."""
+        self._usage.stored()
 
     def _release(self, events: list[OutboxEntry]) -> None:
         self.committed_at_s = self._clock.monotonic_s()

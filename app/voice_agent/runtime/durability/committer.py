@@ -247,6 +247,7 @@ class Committer:
         for (call, write, waiting), outcome in zip(batch, outcomes, strict=True):
             if outcome is WriteOutcome.COMMITTED:
                 self.write_back.written(call)
+                call.stored()
                 call.committed(waiting)
             elif outcome is WriteOutcome.FULL:
                 full.append((call, write, waiting))

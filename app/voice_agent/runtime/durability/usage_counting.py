@@ -24,8 +24,8 @@ class UsageCounter:
         """The write under way carries these; None: it does not change them."""
         self._written = sums
 
-    def committed(self) -> None:
-        """The write under way is durable."""
+    def stored(self) -> None:
+        """The store has the write under way."""
         if self._written is None:
             return
         before, self._counted, self._written = self._counted, self._written, None

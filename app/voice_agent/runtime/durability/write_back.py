@@ -224,6 +224,7 @@ class WriteBack:
                     self._rounds.drop_lost(call, outcome)
                 elif outcome is WriteOutcome.COMMITTED:
                     self._rejected.pop(call, None)
+                    call.stored()
                 else:
                     call.requeue_whole([])
                     self.unsaved[call] = None  # At the end, behind those that have not been tried.

@@ -25,7 +25,10 @@ class Writer(Protocol):
         """What changed and the events that wait for it; None if the call is held back or has nothing."""
 
     def committed(self, events: list[OutboxEntry]) -> None:
-        """The write is durable: let its events out."""
+        """The write is durable, or the store is away and it will be: let its events out."""
+
+    def stored(self) -> None:
+        """The store has the newest write that was taken."""
 
     def release_unsaved(self) -> None:
         """The store is given up for now: let events out unsaved, and write all of the call next time."""

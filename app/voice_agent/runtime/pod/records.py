@@ -10,6 +10,7 @@ import structlog
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import epoch_of, keeps_what_was_said, restore
+from voice_agent.call.usage import UsageLedger
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
 from voice_agent.runtime.ports import Clock
@@ -85,9 +86,21 @@ def describe(source: CallRecord | Snapshot) -> dict[str, Any]:
         "started_at_ms": call.identity.created_at_ms,
         "left_at_ms": call.lifecycle.left_at_ms or None,
         "ended_at_ms": call.lifecycle.ended_at_ms or None,
+        "usage": _usage(call.usage),
         "session": call.session.fields if is_kept else None,
         "agent_state": call.dialogue.agent_state if is_kept else None,
         "transcript": [_line(item) for item in call.conversation.items()],
+    }
+
+
+def _usage(ledger: UsageLedger | None) -> dict[str, Any] | None:
+    """None: no request to a provider was counted."""
+    if ledger is None:
+        return None
+    return {
+        "models": ledger.described(),
+        "open_requests": list(ledger.open),
+        "unknown_requests": ledger.unknown_ids,
     }
 
 
