@@ -11,6 +11,7 @@ from tests.call.calls import emitted, feed, response_id
 from tests.call.engine import done, engine_call, first, manual_engine_call, taken_over
 from voice_agent.call import inputs
 from voice_agent.call.effects import CountLimit, Write
+from voice_agent.call.metering import AFTER_THE_END_MS
 from voice_agent.call.record import CallRecord
 from voice_agent.call.usage import (
     MAX_FIGURE,
@@ -191,6 +192,26 @@ def test_an_ended_call_counts_what_is_still_asked_for_it() -> None:
     write = written(call)
     assert write.write.ends
     assert write.usage == {PAIR: Settled(2, 1, {"input_tokens": 15})}
+
+
+def test_long_after_its_end_a_call_counts_nothing_more() -> None:
+    """A task that was begun in it and works for others now does not keep it from being forgotten."""
+    call = engine_call()
+    feed(call, begun("open"), inputs.EndCall("admin"), now_ms=5000)
+    feed(call, inputs.TakeWrite())
+    late_ms = 5000 + AFTER_THE_END_MS + 1
+    feed(call, begun("late"), inputs.UsageUnknown("late"), inputs.UsageUnknown("open"), now_ms=late_ms)
+    assert not call.has_changes
+    assert list(ledger_of(call).open) == ["open"]
+    feed(call, inputs.UsageUnknown("open"), now_ms=late_ms - 1)
+    assert call.has_changes
+
+
+def test_a_request_is_said_to_be_only_for_a_response_under_way() -> None:
+    """The record does not take whatever an agent names."""
+    call = engine_call()
+    feed(call, begun("a"), inputs.UsageAttributed("a", "x" * 10**6))
+    assert len(written(call).write.fields["usage"]) < 200
 
 
 # --- what a response has used ------------------------------------------------

@@ -19,11 +19,18 @@ from voice_agent.call.inputs import (
 )
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
+from voice_agent.call.status import Status
 from voice_agent.call.usage import MAX_OPEN, OTHER, Figures, OpenRequest, ResponseUsage, UsageLedger
 
+AFTER_THE_END_MS = 60_000
+"""So long after the end of a call requests are counted with it: stops a task that outlives its call, and works for
+others by now, from writing the call, and so from keeping what was said beyond its retention."""
 
-def apply(call: CallRecord, event: FromMeter, _now_ms: int) -> list[Effect]:
+
+def apply(call: CallRecord, event: FromMeter, now_ms: int) -> list[Effect]:
     """Take it. What is told of a request that is not open is ignored: it is over, or another pod's."""
+    if call.lifecycle.status is Status.ENDED and now_ms - call.lifecycle.ended_at_ms > AFTER_THE_END_MS:
+        return []
     if isinstance(event, UsageBegun):
         return _begun(call, event)
     ledger = call.usage
@@ -31,7 +38,9 @@ def apply(call: CallRecord, event: FromMeter, _now_ms: int) -> list[Effect]:
         return []
     match event:
         case UsageAttributed(request_id, response_id):
-            ledger.open[request_id].response_id = response_id
+            # Only of the response under way: an agent may give any text.
+            is_open = call.response is not None and call.response.response_id == response_id
+            ledger.open[request_id].response_id = response_id if is_open else None
         case UsageKnown(request_id, figures):
             _settle(call, ledger, request_id, figures)
         case UsageUnknown(request_id):
