@@ -18,7 +18,7 @@ from tests.doubles.provider import Provider
 from tests.doubles.serving import Served, served
 from tests.doubles.test_model import ALL, ASKED, LOOK_UP
 from tests.doubles.tones import RATE_HZ, sound_of, words_in
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 TEXT = "We are open from nine to five."
 
@@ -31,7 +31,7 @@ def double() -> Iterator[Served]:
 
 @pytest.fixture
 def client(double: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=double.url, api_key="secret", max_retries=0, timeout=60) as found:
+    with openai.OpenAI(base_url=double.url, api_key="secret", max_retries=0, timeout=PATIENCE_S) as found:
         yield found
 
 

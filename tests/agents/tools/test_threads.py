@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from voice_agent.agents.tools.threads import ThreadEach, in_thread
 from voice_agent.kit.tools import ToolError
 
@@ -28,7 +29,7 @@ async def test_what_is_given_up_is_not_waited_for() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     may_end.set()
-    assert await asyncio.to_thread(has_ended.wait, 60)
+    assert await asyncio.to_thread(has_ended.wait, PATIENCE_S)
 
 
 async def test_it_knows_in_whose_call_it_runs() -> None:
