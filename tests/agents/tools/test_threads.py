@@ -47,3 +47,17 @@ async def test_there_are_only_so_many() -> None:
     may_end.set()
     assert await asyncio.wrap_future(first)
     assert threads.submit(int).result() == 0
+
+
+async def test_a_thread_that_cannot_be_started_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one may be started again."""
+    threads = ThreadEach(max_threads=1)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            threads.submit(int)
+    assert threads.submit(int).result() == 0

@@ -61,3 +61,11 @@ def test_no_secret_is_shown() -> None:
     shown = repr(WebhookSettings.model_validate({**PLAIN, "headers": {"Authorization": "Bearer hidden"}}))
     assert SECRET not in shown
     assert "hidden" not in shown
+
+
+@pytest.mark.parametrize("wrong", [{"secret_file": "/nowhere"}, {"retry": 3}, {"headers": {"Host": "a"}}])
+def test_what_is_refused_repeats_no_secret(wrong: dict[str, Any]) -> None:
+    """Whichever setting it is that is wrong."""
+    with pytest.raises(ValidationError) as refused:
+        WebhookSettings(**{"secret": SECRET, **PLAIN, **wrong})
+    assert SECRET[:12] not in str(refused.value)

@@ -32,7 +32,11 @@ class ThreadEach(Executor):
             raise ToolError("Too much is being done at the moment. Nothing was done.")
         result: Future[Any] = Future()
         result.set_running_or_notify_cancel()  # What has begun cannot be taken back.
-        threading.Thread(target=self._run, args=(result, partial(work, *args, **named)), daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(result, partial(work, *args, **named)), daemon=True).start()
+        except BaseException:  # The system has no thread left.
+            self._slots.release()
+            raise
         return result
 
     def _run(self, result: Future[Any], work: Callable[[], Any]) -> None:

@@ -39,7 +39,7 @@ Url = Annotated[str, AfterValidator(_checked_url)]
 class WebhookSettings(BaseModel):
     """Of one webhook; in a TOML file, a table ``[[tools]]``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(pattern=TOOL_NAME)
     description: str = ""
