@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.protocol import State
 
 from tests.agents.relay.fake_upstream import (
@@ -27,8 +30,9 @@ from tests.agents.relay.fake_upstream import (
 from tests.agents.relay.relayed import relayed
 from tests.doubles.tones import sound_of, words_in
 from tests.waiting import until
-from voice_agent.agents.relay import dialing, reply_source, session, sessions
+from voice_agent.agents.relay import dialing, reply_source, session, sessions, upstream_socket
 from voice_agent.agents.relay.reply_source import MOST_IN_VAIN
+from voice_agent.agents.relay.upstream_reply import UpstreamLost
 from voice_agent.call.audio import PCM
 
 
@@ -87,6 +91,37 @@ async def _stalls(session: FakeSession, event: Event) -> None:
     await session.send({"type": "response.output_audio_transcript.delta", "delta": "w100 ", **of})
     audio = base64.b64encode(sound_of("w100")).decode()
     await session.send({"type": "response.output_audio.delta", "delta": audio, **of})
+
+
+async def _stalls_and_sends_events_that_say_nothing(session: FakeSession, event: Event) -> None:
+    await _stalls(session, event)
+    of = {"response_id": "r", "item_id": "i"}
+    while True:
+        for kind in ("response.output_audio_transcript.delta", "response.output_audio.delta"):
+            await session.send({"type": kind, "delta": "", **of})
+        await session.send({"type": "response.output_audio.done", **of})
+        await asyncio.sleep(0.05)
+
+
+async def _refuses_what_nobody_asked(session: FakeSession, event: Event) -> None:
+    while True:
+        await session.send({"type": "error", "error": {"code": "no", "event_id": "x" * 9_999}})
+
+
+async def _calls_a_function_with_too_much(session: FakeSession, event: Event) -> None:
+    await _calls(session, name="f", arguments="x" * 300_000)
+
+
+async def _calls_a_function_with_a_long_name(session: FakeSession, event: Event) -> None:
+    await _calls(session, name="f" * 250, arguments="{}")
+
+
+async def _calls(session: FakeSession, **function: str) -> None:
+    called = {"id": "i", "type": "function_call", "call_id": "c", **function}
+    await session.send({"type": "response.created", "response": {"id": "r"}})
+    await session.send({"type": "response.output_item.added", "response_id": "r", "item": called})
+    await session.send({"type": "response.output_item.done", "response_id": "r", "item": called})
+    await session.send({"type": "response.done", "response": {"id": "r", "status": "completed"}})
 
 
 async def _sends_no_json(session: FakeSession, event: Event) -> None:
@@ -173,6 +208,9 @@ async def _says_what_nobody_knows(session: FakeSession, event: Event) -> None:
         _fails,
         _is_silent,
         _stalls,
+        _stalls_and_sends_events_that_say_nothing,
+        _calls_a_function_with_too_much,
+        _calls_a_function_with_a_long_name,
         _sends_no_json,
         _sends_binary,
         _sends_too_much,
@@ -234,6 +272,40 @@ async def test_an_upstream_that_does_not_greet_is_passed_over() -> None:
         async with relayed(mute, other) as call:
             assert (await call.ask(100, 4)).faults == []
         assert "127.0.0.1" in gone_url
+
+
+async def test_an_upstream_that_refuses_without_end_is_left_and_fills_no_log() -> None:
+    """A few hundred lines, none of them long."""
+    upstreams = fake_upstream(responding=_refuses_what_nobody_asked), fake_upstream()
+    with structlog.testing.capture_logs() as told:
+        async with upstreams[0] as first, upstreams[1] as second, relayed(first, second) as call:
+            assert (await call.ask(100, 4)).faults == []
+    refused = [len(str(line)) for line in told if line["event"] == "an upstream refused something"]
+    assert 0 < len(refused) < 400
+    assert max(refused) < 1_000
+
+
+async def test_an_upstream_that_reads_nothing_is_left_and_its_socket_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where so much waits to be sent that not even the closing frame can be."""
+    monkeypatch.setattr(upstream_socket, "SEND_S", 0.3)
+    monkeypatch.setattr(upstream_socket, "CLOSE_S", 0.3, raising=False)
+
+    async def talk(server: ServerConnection) -> None:
+        server.transport.pause_reading()
+        await server.wait_closed()
+
+    async with serve(talk, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        connection = await connect(f"ws://127.0.0.1:{port}", compression=None, ping_interval=None, close_timeout=0.3)
+        socket = upstream_socket.UpstreamSocket(connection, "deaf", lambda: False)
+        with pytest.raises(UpstreamLost, match="does not read"):
+            while True:
+                await socket.send("x" * 90_000)
+        async with asyncio.timeout(10):
+            await socket.close()
+            await connection.wait_closed()
+        for one in server.connections:
+            one.transport.abort()
 
 
 async def test_an_upstream_that_floods_has_to_wait() -> None:

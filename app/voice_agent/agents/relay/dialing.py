@@ -19,6 +19,7 @@ from voice_agent.agents.relay.requests import UpstreamSettings
 from voice_agent.agents.relay.session import UpstreamSession
 from voice_agent.agents.relay.upstream_events import InvalidMessage, SessionCreated, UpstreamError, read
 from voice_agent.agents.relay.upstream_reply import UpstreamLost
+from voice_agent.agents.relay.upstream_socket import CLOSE_S
 from voice_agent.providers.endpoint import Endpoint
 from voice_agent.providers.errors import FailureKind, ProviderFailed
 from voice_agent.providers.health import ProviderHealth
@@ -26,8 +27,6 @@ from voice_agent.providers.hedging import HEDGE_S
 
 OPEN_S = 5.0
 """Until a session can be used: connection, TLS, handshake and its greeting."""
-CLOSE_S = 1.0
-"""So long an upstream may take to close."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Of an upstream's: stops one whose events fill the memory. OpenAI's are a hundredth of it."""
 QUEUED_MESSAGES = 4

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
+import orjson
+
 from voice_agent.agents.relay.content import CALL, INAUDIBLE, MESSAGE, Content
 from voice_agent.agents.relay.sync import HeldItem, SyncPlan, WantedItem, plan
 from voice_agent.agents.relay.upstream_events import (
@@ -25,6 +27,10 @@ MAX_REPLY_ITEMS = 128
 """Of one response: stops an upstream that begins items without end."""
 MAX_REPLY_CHARS = 64 * 1024
 """Of one response: more than an hour of speech. Stops an upstream that sends text without end, and no audio."""
+MAX_CALLED_BYTES = 48 * 1024
+"""Of the functions that one response calls, as JSON: they are kept in the record, which takes 64 KiB of them."""
+CALL_BYTES = 64
+"""Of each of them, beside what the upstream says."""
 MAX_ID_CHARS = 32
 """Of the ids that OpenAI takes."""
 
@@ -47,8 +53,8 @@ class HeldConversation:
         self.first_id = ""
         """Our id of the first item that the session was given."""
         self.commits: deque[PendingCommit] = deque()
-        self._begun = self._chars = 0
-        """Items of the response under way, and characters in them."""
+        self._begun = self._chars = self._called_bytes = 0
+        """Items of the response under way, characters in them, and bytes of functions called."""
         self._used_ids: set[str] = set()
         self._numbers = itertools.count(1)
 
@@ -103,7 +109,7 @@ class HeldConversation:
 
     def begin_response(self) -> None:
         """What comes belongs to another response."""
-        self._begun = self._chars = 0
+        self._begun = self._chars = self._called_bytes = 0
 
     def take(self, event: UpstreamEvent, bytes_per_ms: int, *, is_kept: bool = True) -> None:
         """What it says in the conversation. Raises `InvalidMessage` for items, or text, without end.
@@ -127,6 +133,9 @@ class HeldConversation:
                 with self._item(item_id) as item:
                     item.audio_ms += len(audio) // bytes_per_ms
             case FunctionCalled(item_id=item_id, call_id=call_id, name=name, arguments=arguments):
+                self._called_bytes += CALL_BYTES + len(orjson.dumps((call_id, name, arguments)))
+                if self._called_bytes > MAX_CALLED_BYTES:
+                    raise InvalidMessage(f"calls of functions of more than {MAX_CALLED_BYTES} bytes")
                 with self._item(item_id) as item:
                     item.content, item.call_id = Content(CALL, arguments, name=name), call_id
             case _:

@@ -26,6 +26,8 @@ from voice_agent.agents.relay.upstream_events import (
     AudioDelta,
     AudioEnded,
     FunctionCalled,
+    ItemBegun,
+    ResponseCreated,
     ResponseDone,
     TextDelta,
     UpstreamError,
@@ -37,7 +39,7 @@ ACCEPTED_S = 3.0
 FIRST_S = 10.0
 """Until the first of what it says: a model may think."""
 STALL_S = 3.0
-"""Between two events of a response, once all that came has been given."""
+"""Without more of what it says, once all that came has been given: events that say nothing are no progress."""
 MAX_WAITING_BYTES = 2 * 1024 * 1024
 """Of what came and was not given: 40 s of PCM ahead. Then the upstream has to wait."""
 MOST_IN_VAIN = 4
@@ -155,22 +157,26 @@ class ReplySource:
     async def _heard(self, session: UpstreamSession, reply: UpstreamReply) -> ReplyEnd | None:
         """Take what comes of it; None: the session is to be left, at the end of a piece. Raises `UpstreamLost`."""
         calls: list[FunctionCalled] = []
-        patience_s = ACCEPTED_S
+        patience_s, until_s = ACCEPTED_S, self._until_s(ACCEPTED_S)
         while True:
             try:
-                event = await reply.next(patience_s if self._queue.is_empty else max(patience_s, self._ahead_s()))
+                event = await reply.next(until_s - asyncio.get_running_loop().time())
             except TimeoutError as error:
                 raise session.lose("it does not go on") from error
-            patience_s = FIRST_S if patience_s == ACCEPTED_S else patience_s
+            goes_on = True
             match event:
-                case TextDelta(text=text):
+                case ResponseCreated():
+                    patience_s = FIRST_S
+                case TextDelta(text=text) if text:
                     patience_s = STALL_S
                     self._queue.add_text(text)
-                case AudioDelta(audio=audio):
+                case AudioDelta(audio=audio) if audio:
                     patience_s = STALL_S
                     self._queue.add_audio(audio)
-                case AudioEnded():
+                case AudioEnded() if not self._queue.is_at_boundary:
                     self._queue.end_piece()
+                case ItemBegun():
+                    pass
                 case FunctionCalled() if len(calls) < MAX_CALLS:
                     calls.append(event)
                 case ResponseDone(status=status, reason=reason):
@@ -181,12 +187,14 @@ class ReplySource:
                 case UpstreamError(code=code):
                     raise session.lose(f"it refused to respond: {code}")
                 case _:
-                    pass
+                    goes_on = False
             self._changed.set()
             if not calls and self._queue.is_at_boundary and self._is_ending(session):
                 session.cancel(reply)
                 return None
             await self._wait_given(session)
+            if goes_on:
+                until_s = self._until_s(patience_s)
 
     async def _left(self) -> str:
         """What the reply has said, once the session is lost that said it."""
@@ -199,8 +207,10 @@ class ReplySource:
         finally:
             self._cut = None
 
-    def _ahead_s(self) -> float:
-        return self._queue.waiting_ms / 1000 + STALL_S
+    def _until_s(self, patience_s: float) -> float:
+        """When an upstream that says nothing more has stalled: what it has said by now is heard first."""
+        ahead_s = 0.0 if self._queue.is_empty else self._queue.waiting_ms / 1000 + STALL_S
+        return asyncio.get_running_loop().time() + max(patience_s, ahead_s)
 
     async def _wait_given(self, session: UpstreamSession) -> None:
         while self._queue.held_bytes > MAX_WAITING_BYTES:

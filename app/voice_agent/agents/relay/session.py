@@ -19,7 +19,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection
 
 from voice_agent.agents.relay.appended_audio import AppendedAudio
-from voice_agent.agents.relay.event_budget import EventBudget
+from voice_agent.agents.relay.event_budget import REFUSAL_EVENTS, EventBudget
 from voice_agent.agents.relay.held_conversation import HeldConversation
 from voice_agent.agents.relay.requests import (
     ResponseWanted,
@@ -213,10 +213,10 @@ class UpstreamSession:
         with suppress(UpstreamLost):
             for number in itertools.count(1):
                 message = await self._socket.receive()
-                if not budget.spend(loop.time()):
-                    raise self.lose("it sends events without end")
                 try:
                     event = read(message)
+                    if not budget.spend(loop.time(), REFUSAL_EVENTS if isinstance(event, UpstreamError) else 1):
+                        raise self.lose("it sends events without end")
                     if event is not None:
                         await self._take(event)
                 except InvalidMessage as error:

@@ -16,6 +16,8 @@ import pybase64
 MAX_ID_CHARS = 256
 """Of ids that an upstream gives: stops one from filling memory with names."""
 
+MAX_FUNCTION_CHARS = 64
+"""Of the name of a function: what providers take."""
 MAX_RATE_LIMITS_BYTES = 4 * 1024
 """As JSON: they are passed on to the client, which is sent no more than that."""
 
@@ -199,7 +201,7 @@ def _session(event: Mapping[str, Any]) -> UpstreamEvent:
 def _error(event: Mapping[str, Any]) -> UpstreamEvent:
     error = _object(event, "error")
     code = _text(error, "code", "") or _text(error, "type", "")
-    return UpstreamError(code[:MAX_ID_CHARS], _text(error, "message", ""), _text(error, "event_id", ""))
+    return UpstreamError(code[:MAX_ID_CHARS], _text(error, "message", ""), _text(error, "event_id", "")[:MAX_ID_CHARS])
 
 
 def _committed(event: Mapping[str, Any]) -> UpstreamEvent:
@@ -228,6 +230,8 @@ def _item_done(event: Mapping[str, Any]) -> UpstreamEvent | None:
     if item.get("type") != "function_call":
         return None
     name, arguments = _id(item, "name"), _text(item, "arguments")
+    if not 0 < len(name) <= MAX_FUNCTION_CHARS:
+        raise InvalidMessage(f"the name of a function of {len(name)} characters")
     return FunctionCalled(_id(event, "response_id"), _id(item, "id"), _id(item, "call_id"), name, arguments)
 
 

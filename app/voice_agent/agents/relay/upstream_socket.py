@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from voice_agent.agents.relay.upstream_reply import UpstreamLost
 
 SEND_S = 5.0
 """So long an upstream may not read: one that stalls without closing is lost."""
+CLOSE_S = 1.0
+"""So long an upstream may take to close: one that does not read would take for ever."""
 PING_EVERY_S = 10.0
 PONG_WITHIN_S = 10.0
 """An upstream that has gone without closing is found out between replies, not by the caller who waits for one."""
@@ -58,11 +61,14 @@ class UpstreamSocket:
         return self.lost
 
     async def close(self) -> None:
-        """Close it, in the time that the connection was made with; cancelled, it is aborted."""
+        """Close it; after `CLOSE_S`, or cancelled, it is aborted."""
         self.lose("it was closed")
         self._pinging.cancel()
         try:
-            await self._socket.close()
+            # The library's own limit begins once what was sent before has gone out.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._socket.close()
         finally:
             self._socket.transport.abort()
         await asyncio.wait((self._pinging,))
