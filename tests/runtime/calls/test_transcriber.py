@@ -208,3 +208,25 @@ async def test_what_was_said_is_in_no_error() -> None:
     with pytest.raises(NoTranscript) as failed:
         await gives("My pin is 1234.").at_work()._of_frames(frames(), lambda heard: None)
     assert "1234" not in str(failed.value)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_an_ear_whose_group_of_tasks_fails_leaves_the_turn_without_a_transcript(streams: bool) -> None:
+    """It cancels the task in which the ear is asked, and may not take that back."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("gone")
+
+    async def made(_: Any) -> str | None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+        return "never"
+
+    async def listen(frames: Any) -> AsyncIterator[Transcript]:
+        yield Transcript(await made(frames))
+
+    ear = MadeEar(listen if streams else made)
+    with capture_logs() as logs:
+        assert (await ear.of_frames() if streams else await ear.at_work().of_clip(CLIP)) is None
+    assert [line["event"] for line in logs] == ["transcription failed"]

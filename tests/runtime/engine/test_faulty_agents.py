@@ -81,6 +81,23 @@ def keeps(value: Any) -> Fault:
     return fault
 
 
+async def has_a_group_that_fails(_: Faulty, call: Call, speech: Speech) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fails())
+
+
+async def makes_something_of_a_group_that_fails(_: Faulty, call: Call, speech: Speech) -> None:
+    try:
+        await has_a_group_that_fails(_, call, speech)
+    except ExceptionGroup:
+        raise ValueError from None
+
+
+async def fails() -> None:
+    await asyncio.sleep(0)
+    raise KeyError("gone")
+
+
 async def has_no_result(_: Faulty, call: Call, speech: Speech) -> None:
     async def run(_: str) -> object:
         return object()
@@ -106,6 +123,8 @@ WRONG = [
     keeps("half of a pair: \ud83d"),
     has_no_result,
     calls_nothing,
+    has_a_group_that_fails,
+    makes_something_of_a_group_that_fails,
 ]
 
 

@@ -205,6 +205,25 @@ async def test_a_timeout_of_a_voices_own_is_its_own() -> None:
     assert await said(MadeVoice(say)) == [SECOND, SECOND]
 
 
+async def test_a_group_of_a_voices_own_that_fails_is_its_fault() -> None:
+    """It cancels the task in which the voice is asked: to whoever asks, the voice has failed, and goes on."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("gone")
+
+    async def say(_: Utterance) -> AsyncIterator[Any]:
+        yield SECOND
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    with pytest.raises(VoiceFailed, match="ExceptionGroup"):
+        await said(MadeVoice(say))
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
 async def test_a_cancellation_behind_a_timeout_of_a_voices_own_is_none_of_its_own() -> None:
     """Whatever the voice makes of it."""
     begun = asyncio.Event()

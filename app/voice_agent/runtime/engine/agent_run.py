@@ -28,7 +28,7 @@ from voice_agent.kit.voice import VoiceFailed
 from voice_agent.kit.watching import WATCH
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
-from voice_agent.runtime.engine.agent_steps import Watched
+from voice_agent.runtime.engine.agent_steps import Watched, take_back_group_cancel
 from voice_agent.runtime.engine.apology import apology
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
 from voice_agent.runtime.engine.live_input import LiveInput
@@ -179,7 +179,9 @@ class AgentRun:
         task = asyncio.current_task()
         try:
             await InterruptibleSteps(work, self.work.watch, self._interruption)
-        except Exception:
+        except Exception as error:
+            if task is self._task and self.work.end.outcome is None:  # Else it is not wanted any more.
+                take_back_group_cancel(error)
             if task is None or not task.cancelling():
                 raise
         if task is not None and task.cancelling():

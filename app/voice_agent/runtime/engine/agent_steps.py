@@ -109,10 +109,36 @@ class Watched(Generic[Result]):
         return error
 
 
+MAX_CONTEXT = 32
+"""Of exceptions that were raised while others were handled: one that is its own context has no end."""
+
+
+def take_back_group_cancel(error: BaseException) -> bool:
+    """If `error` comes from a task group that failed: take back the cancellation that it left on its task.
+
+    A group whose tasks fail while it waits for them at its end cancels the task it is in. Before Python 3.13 it does
+    not take that back (gh-116720), and its task looks like one that nobody wants any more. Returns whether it did so.
+    """
+    task, cause = asyncio.current_task(), error
+    if task is None or not task.cancelling():
+        return False
+    for _ in range(MAX_CONTEXT):
+        if isinstance(cause, BaseExceptionGroup):
+            task.uncancel()
+            return True
+        if cause.__context__ is None:
+            break
+        cause = cause.__context__
+    return False
+
+
 async def result_of(work: Awaitable[Result], watch: StepWatch) -> Result:
     """What the agent's work comes to. `CancelledError` if the task was cancelled, whatever the agent made of that."""
     try:
         return await Watched(work, watch)
+    except Exception as error:
+        take_back_group_cancel(error)
+        raise
     finally:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

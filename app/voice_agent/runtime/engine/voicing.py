@@ -17,7 +17,7 @@ from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.kit.usage import METER
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
-from voice_agent.runtime.engine.agent_steps import StepWatch, Watched
+from voice_agent.runtime.engine.agent_steps import StepWatch, Watched, take_back_group_cancel
 from voice_agent.runtime.engine.spoken_piece import checked_words
 
 VOICE_SILENT_S = 20.0
@@ -132,12 +132,17 @@ class VoiceSteps(Watched[Result]):
         """What it comes to. Raises what ended it from outside, whatever the voice made of that."""
         try:
             return await self
+        except Exception as error:
+            take_back_group_cancel(error)
+            raise
         finally:
-            if self.error is not None and not self._was_taken_back():
+            if self._was_taken_back():
+                self.error = None
+            if self.error is not None:
                 raise self.error
 
     def _was_taken_back(self) -> bool:
-        """Whether it was a timeout of the voice's own that cancelled the task, and took that back (`uncancel`)."""
+        """Whether it was the voice's own timeout, or group of tasks, that cancelled the task: that is taken back."""
         task = asyncio.current_task()
         is_less = task is not None and task.cancelling() < self.cancelling
         return is_less and isinstance(self.error, asyncio.CancelledError)
