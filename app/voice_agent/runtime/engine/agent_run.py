@@ -33,7 +33,7 @@ from voice_agent.runtime.engine.apology import apology
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
 from voice_agent.runtime.engine.live_input import LiveInput
 from voice_agent.runtime.engine.metering import CallMeter
-from voice_agent.runtime.engine.work import AgentWork
+from voice_agent.runtime.engine.work import AgentWork, NoVoice
 from voice_agent.runtime.ports import Clock, Observer
 
 SILENT_S = 30.0
@@ -203,6 +203,8 @@ class AgentRun:
             self._fail("no_part", str(error))
         elif isinstance(error, VoiceFailed):
             self._fail(error.kind, str(error), error)
+        elif isinstance(error, NoVoice):
+            self._fail("raised", str(error), error)
         else:
             self._fail("raised", f"it raised {type(error).__name__}", error)
 
