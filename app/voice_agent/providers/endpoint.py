@@ -21,6 +21,13 @@ MAX_NAME_CHARS = 128
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
+def checked_key(text: str) -> SecretStr:
+    """What can be sent as a key, without blanks around it. Raises `ValueError`."""
+    if VISIBLE.fullmatch(text := text.strip()) is None:
+        raise ValueError("is empty, or holds a character that no key has")
+    return SecretStr(text)
+
+
 class Endpoint(BaseModel):
     """A model of a provider. Two with the same `name`, `url` and `model` are one, whoever uses them."""
 
@@ -65,11 +72,7 @@ class Endpoint(BaseModel):
     @classmethod
     def _is_key(cls, key: Any) -> Any:
         text = key.get_secret_value() if isinstance(key, SecretStr) else key
-        if not isinstance(text, str):
-            return key
-        if VISIBLE.fullmatch(text := text.strip()) is None:
-            raise ValueError("is empty, or holds a character that no key has")
-        return SecretStr(text)
+        return checked_key(text) if isinstance(text, str) else key
 
     @field_validator("headers")
     @classmethod

@@ -74,9 +74,9 @@ def test_a_file_says_more_of_each_model(tmp_path: Path) -> None:
         ({"MODEL": OPENAI, "APOLOGY_AUDIO": "/nowhere.wav"}, "VOICE_AGENT_PIPELINE_APOLOGY_AUDIO: cannot be read: "),
         (
             {"MODEL": OPENAI, "KEY": "a,b"},
-            "The settings of the agent 'pipeline': there are 2 keys for 1 models.",
+            "The settings of the agent 'pipeline': there are 2 keys for 1 addresses.",
         ),
-        ({"MODEL": OPENAI, "KEY": " "}, "The settings of the agent 'pipeline': key: is empty"),
+        ({"MODEL": OPENAI, "KEY": " "}, "The settings of the agent 'pipeline': a key is empty"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(values: dict[str, str], line: str) -> None:

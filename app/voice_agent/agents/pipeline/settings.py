@@ -6,12 +6,12 @@ import wave
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from voice_agent.agents.tools.webhook_settings import WebhookSettings
 from voice_agent.providers.endpoint import Endpoint
+from voice_agent.providers.keys import with_keys
 
 MAX_APOLOGY_BYTES = 5 * 1024 * 1024
 """Of a recording: a minute and three quarters; it is kept in memory."""
@@ -83,7 +83,7 @@ class ModelSettings(BaseModel):
         """The models, in the order in which they are asked."""
         addresses = [address.strip() for address in self.model.split(",") if address.strip()]
         models = self.models or tuple(_made(Model, url=address, model=self.model_name) for address in addresses)
-        return _with_keys(models, self.model_key or self.key)
+        return with_keys(models, self.model_key or self.key)
 
     def continuation_of(self, endpoint: Endpoint) -> Continuation:
         """How this one is asked to go on."""
@@ -154,19 +154,6 @@ def recording(path: Path) -> bytes:
     except (OSError, EOFError, wave.Error) as error:
         reason = getattr(error, "strerror", None) or str(error) or "it is no WAV file"
         raise ValueError(f"cannot be read: {reason}") from None
-
-
-def _with_keys(models: tuple[Model, ...], key: SecretStr | None) -> tuple[Model, ...]:
-    """Those without a key get theirs: one provider's is not sent to another. Raises `ValueError`."""
-    if key is None:
-        return models
-    keys = [_made(Model, url=models[0].url, key=each).key for each in key.get_secret_value().split(",")]
-    if len(keys) not in (1, len(models)):
-        raise ValueError(f"there are {len(keys)} keys for {len(models)} models")
-    if len(keys) == 1:
-        host = urlsplit(models[0].url).netloc
-        return tuple(model.with_key(keys[0]) if urlsplit(model.url).netloc == host else model for model in models)
-    return tuple(model.with_key(its) for model, its in zip(models, keys, strict=True))
 
 
 def _made(what: type[Made], **fields: Any) -> Made:

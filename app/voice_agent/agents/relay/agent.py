@@ -53,7 +53,7 @@ class Relay(Agent):
         call_back = settings.call_back_webhook
         self._last_resort = LastResort(settings, WebhookTool(call_back, kit.http) if call_back is not None else None)
         self._dialer = UpstreamDialer(
-            settings.endpoints(),
+            settings.endpoints,
             kit.shared(ProviderClient).health,
             limit_s=settings.session_limit_s,
             renew_before_s=settings.renew_before_s,
