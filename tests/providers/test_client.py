@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -319,3 +320,26 @@ async def test_no_connection_is_left_whenever_and_however_often_it_is_cancelled(
         await all_closed(client, provider)
         await kit.close()
         await until(lambda: not provider.open)
+
+
+async def test_a_flood_of_small_pieces_leaves_others_their_turn(client: ProviderClient) -> None:
+    """However many came at once: between two that are received, and between two that are read."""
+    turns = 0
+    received: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            received.append(sum(one._held_bytes for one in client._exchanges))
+            await asyncio.sleep(0)
+
+    async with serving(stalling(chunked(*[b"x"] * 1000))) as provider:
+        task = asyncio.create_task(others())
+        async with client.stream(provider.endpoint(), "GET", "/") as response:
+            exchange = response._exchange
+            await until(lambda: exchange._held_bytes == 1000)
+            read_at = [turns async for _ in response.pieces()]
+        task.cancel()
+    assert max(after - before for before, after in pairwise(received)) <= 2
+    assert len(read_at) == len(set(read_at)) == 1000

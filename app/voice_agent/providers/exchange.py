@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HELD_BYTES = 1 << 18
 """Of an answer that has come and is not read yet; beyond that the provider waits. Some five seconds of speech."""
+PIECE_BYTES = 1 << 13
+"""Of an answer are read at a time, and then others get their turn: stops one that floods from holding up all calls."""
 CLOSE_S = 1.0
 """So long `close` waits for the connection to be given back; it is, later, all the same."""
 DRAIN_S = 0.1
@@ -99,6 +101,8 @@ class ProviderExchange:
 
     async def next_piece(self, within_s: float) -> bytes | None:
         """The next piece of the answer; None at its end."""
+        if self._pieces:
+            await asyncio.sleep(0)  # What is done with a piece takes time; others have theirs in between.
         while not self._pieces:
             if self._error is not None:
                 raise Broken(self._error)
@@ -139,7 +143,8 @@ class ProviderExchange:
                 self.response = response
                 self._came.set()
                 async for piece in response.aiter_raw():
-                    await self._hold(piece)
+                    for at in range(0, len(piece), PIECE_BYTES):
+                        await self._hold(piece[at : at + PIECE_BYTES])
             finally:
                 await response.aclose()
         except Exception as error:  # noqa: BLE001 - whatever it is, the reader is told
@@ -152,6 +157,7 @@ class ProviderExchange:
         self._pieces.append(piece)
         self._held_bytes += len(piece)
         self._came.set()
+        await asyncio.sleep(0)  # Much may have come at once, in many small pieces.
         while self._held_bytes >= HELD_BYTES and not self._is_closed:
             self._taken.clear()
             await self._taken.wait()
