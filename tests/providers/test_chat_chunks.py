@@ -13,6 +13,7 @@ from voice_agent.providers.chat_chunks import (
     DONE,
     MAX_CALLS,
     MAX_CALLS_BYTES,
+    MAX_REASON_CHARS,
     MAX_TEXT_BYTES,
     ChatBegan,
     ChatChunks,
@@ -236,3 +237,20 @@ def test_whatever_comes_is_a_delta_or_one_of_two_errors(events: list[Any]) -> No
 def test_the_answer_is_over_once() -> None:
     """What comes behind its end is not part of it."""
     assert read(delta("stop"), delta(content="more"), delta("stop"), DONE) == [ChatDone("stop")]
+
+
+def test_what_is_kept_of_an_answer_is_bounded_whatever_it_holds() -> None:
+    """A reason without end, and arguments of letters that take six bytes each where they are kept."""
+    chunks = ChatChunks()
+    list(chunks.feed(call(0, "a", name="look\0", arguments='{"a":\0\x01 1}')))
+    (done,) = chunks.feed(delta("x" * 100_000))
+    assert isinstance(done, ChatDone)
+    assert len(done.finish_reason) == MAX_REASON_CHARS
+    assert [(one.name, one.arguments) for one in done.tool_calls] == [("look", '{"a": 1}')]
+
+
+def test_arguments_that_are_nested_too_deep_are_a_wrong_chunk() -> None:
+    """And no error of ours."""
+    data = delta(tool_calls=[{"function": {"name": "look", "arguments": {}}}])
+    with pytest.raises(WrongChunk):
+        list(ChatChunks().feed(data.replace("{}", '{"a":' * 400 + "1" + "}" * 400)))

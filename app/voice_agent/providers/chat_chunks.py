@@ -22,6 +22,7 @@ MAX_CALLS_BYTES = 10 * 1024
 64 KiB at most, where each quotation mark takes two bytes."""
 MAX_NAME_CHARS = 64
 MAX_ID_CHARS = 64
+MAX_REASON_CHARS = 64
 DONE = "[DONE]"
 LENGTH = "length"
 STOP = "stop"
@@ -140,7 +141,7 @@ class ChatChunks:
             self._call(call)
         reason = choice.get("finish_reason")
         if not self.is_done and (reason or self.is_over):
-            yield self._done(LENGTH if self.is_over else str(reason))
+            yield self._done(LENGTH if self.is_over else str(reason)[:MAX_REASON_CHARS])
 
     def _text(self, given: Any) -> str:
         """Of one delta, as much as there is room for, without what no voice says."""
@@ -164,8 +165,10 @@ class ChatChunks:
             return
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
-            arguments = orjson.dumps(arguments).decode()
-        name = str(function.get("name") or "")
+            arguments = _packed(arguments)
+        # Of control characters each would be six bytes where the answer is kept; JSON has them as blanks only.
+        arguments = arguments.translate(_CONTROLS)
+        name = str(function.get("name") or "").translate(_CONTROLS)
         self._calls_bytes += len(arguments.encode()) + len(name.encode())
         if self._calls_bytes > MAX_CALLS_BYTES:
             self.is_over = True
@@ -228,6 +231,13 @@ def _parsed(data: str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise WrongChunk(f"it is no JSON: {error}") from None
+
+
+def _packed(arguments: Any) -> str:
+    try:
+        return orjson.dumps(arguments).decode()
+    except TypeError as error:  # Nested deeper than what can be read can be.
+        raise WrongChunk(f"arguments of a tool make no sense: {error}") from None
 
 
 def _mapping(given: Any, what: str) -> Mapping[str, Any]:
