@@ -209,3 +209,19 @@ def test_an_answer_without_end_ends() -> None:
         answer = reading.read()
         assert answer.reason == "length"
         assert len(answer.text.encode()) <= MAX_TEXT_BYTES
+
+
+async def test_who_is_cancelled_while_a_reader_is_closed_is_cancelled() -> None:
+    """An interruption comes as a cancellation: none is lost, and the reader is closed all the same."""
+    provider = Provider()
+    provider.first_s["chat"] = 60
+    http = httpx.AsyncClient(transport=InProcess({"model0": provider}))
+    settings = PipelineSettings(model="http://model0/v1", model_name="counting")
+    reader = AnswerReader(Failover(ProviderClient(http), settings.endpoints), Asking(REQUEST, settings))
+    await until(lambda: provider.log.open)
+    closing = asyncio.create_task(reader.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await until(lambda: not provider.log.open)

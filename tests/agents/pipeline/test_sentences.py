@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,3 +70,16 @@ def test_text_without_an_end_is_cut_behind_a_word_or_anywhere() -> None:
     """A voice is never given all of it."""
     assert pieces("word " * 200)[0] == "word " * (LONGEST_CHARS // 5)
     assert pieces("x" * 1_000)[0] == "x" * LONGEST_CHARS
+
+
+@pytest.mark.parametrize("text", [".", "...a", '."', "Dr. ", "1. "])
+def test_no_text_that_comes_letter_by_letter_takes_much_longer_than_another(text: str) -> None:
+    """A model that writes full stops for ever holds up no other call."""
+
+    def cost(text: str) -> float:
+        cutter, began = SentenceCutter(), process_time()
+        for letter in text:
+            cutter.feed(letter)
+        return process_time() - began
+
+    assert cost(text * (6_000 // len(text))) < 15 * cost("a" * 6_000)

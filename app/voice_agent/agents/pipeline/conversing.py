@@ -55,6 +55,7 @@ class PipelineCall:
                 self._is_busy = False
         finally:
             watching.cancel()
+            self._speculation.drop()
             await asyncio.wait([watching])
             await self._speculation.close()
 

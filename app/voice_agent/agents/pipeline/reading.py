@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 
 import structlog
 
@@ -77,11 +76,14 @@ class AnswerReader:
         """All of it. What of its text is no whole piece was not put."""
         return await asyncio.shield(self._answer)
 
-    async def close(self) -> None:
-        """Let go of the provider, whatever it still has to say."""
+    def cancel(self) -> asyncio.Task[None]:
+        """Let go of the provider, whatever it still has to say; that is done when the task is."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        return self._task
+
+    async def close(self) -> None:
+        """`cancel`, and wait. Cancelled, or interrupted, it is done all the same."""
+        await asyncio.wait((self.cancel(),))
 
     # --- the task ---------------------------------------------------------------
 

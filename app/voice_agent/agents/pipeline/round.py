@@ -52,9 +52,8 @@ class Round:
             return await keeping
         finally:
             keeping.cancel()
-            await asyncio.wait([keeping])
-            if self._reader is not None:
-                await self._reader.close()
+            reading = [self._reader.cancel()] if self._reader is not None else []
+            await asyncio.wait([keeping, *reading])  # Whoever is cancelled here leaves nothing that runs on.
 
     async def _keep(self) -> ModelAnswer:
         """Have the answer kept; then give the rest of it to be said."""

@@ -23,9 +23,9 @@ LEAST_CHARS = 12
 DAY_DIGITS = 2
 """A number so short may be a day, or stand in a list."""
 
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|\n")
+_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*|\n")
 _CLAUSE = re.compile(r"[,;:–—](?=\s)|[、，；]")
-_WORD = re.compile(r"(\S+?)([.!?…]+)[\"'”’»)\]]*$")
+_WORD = re.compile(r"(\S+?)([.!?…]++)[\"'”’»)\]]*+$")
 _NEVER = frozenset(
     "mr mrs ms dr prof sr jr st no nr vs approx ca fr hr bzw usw z.b d.h u.a e.g i.e cf fig tel str mme mlle av vol"
     "".split()
@@ -93,7 +93,7 @@ class SentenceCutter:
 
 def _is_end(piece: str, following: str) -> bool:
     """Whether a sentence ends with this piece; `following`: the first letter behind, if it has come."""
-    last = _WORD.search(piece)
+    last = _WORD.match(piece.rsplit(maxsplit=1)[-1])
     if last is None or last[2] != ".":
         return True
     word = last[1].lstrip("\"'“‘«([").lower()
