@@ -17,10 +17,11 @@ from tests.speech.speaking import joined, said, voice_at
 from tests.waiting import until
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.kit.clip import VoicedAudio
-from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.providers.breaker import BreakerState
 from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.errors import ProviderFailed
+from voice_agent.speech import fallback_voice
 from voice_agent.speech.fallback_voice import FallbackVoice
 from voice_agent.speech.provider_faults import voice_fault
 from voice_agent.speech.voice_take import HELD_MS, SLICE_MS
@@ -161,3 +162,26 @@ async def test_a_voice_that_nobody_listens_to_is_held_and_one_that_is_left_is_cl
         await pieces.aclose()  # type: ignore[attr-defined]  # an async generator
         await until(lambda: not client.open_requests)
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "voice"]
+
+
+class Stalling(Voice):
+    """Gives a little silence, and then nothing more."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked = 0
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        """Without an end."""
+        self.asked += 1
+        yield VoicedAudio(bytes(PCM.size(HELD_MS)), PCM)
+        await asyncio.Event().wait()
+
+
+async def test_voices_that_stall_and_get_no_further_are_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is asked as often as one that fails: every request costs."""
+    monkeypatch.setattr(fallback_voice, "STALLED_S", 0.02)
+    voices = [Stalling("a"), Stalling("b")]
+    with pytest.raises(VoiceFailed):
+        await said(FallbackVoice(voices), TEXT)
+    assert [voice.asked for voice in voices] == [2, 2]

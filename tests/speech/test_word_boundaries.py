@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from time import process_time
 
 from tests.doubles.tones import sound_of, words_in
 from voice_agent.speech.word_boundaries import MS_PER_UNIT, levels, locate, pace_of
@@ -59,3 +60,14 @@ def test_a_pace_is_learnt_from_what_was_said_to_its_end() -> None:
     assert 0.5 < pace / MS_PER_UNIT < 1.5
     assert pace_of("yes", levels(sound_of("yes"))) is None
     assert pace_of(TEXTS[0], levels(sound_of("yes"))) is None
+
+
+def test_time_grows_with_the_audio_and_no_faster() -> None:
+    """Of many short words and many gaps, each of which may be any of them."""
+
+    def cost(seconds: int) -> float:
+        began = process_time()
+        locate("a " * 1_000, ([3000, 3000, 0, 0] * 25) * seconds, ms_per_unit=50.0)
+        return process_time() - began
+
+    assert cost(20) < 10 * cost(4)

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from voice_agent.kit.clip import VoicedAudio
-from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.providers.hedging import NoneAnswered, first_to_answer
 from voice_agent.speech.preference import in_order, kind_of, tell_overtaken
 from voice_agent.speech.voice_take import HELD_LATER_MS, HELD_MS, VoiceTake
@@ -24,7 +24,7 @@ STALLED_S = 0.5
 MAX_PACES = 256
 """That are remembered: stops names of voices that clients make up from filling memory."""
 TRIES = 2
-"""Of each voice, for one text: stops a text at which all of them fail from being tried for ever."""
+"""Of each voice, for one text: stops a text at which all of them fail, or get no further, from being tried for ever."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,8 +96,8 @@ class FallbackVoice(Voice):
         names = ",".join(voice.name for voice in last.asked)
         kind = kind_of(error)
         log.warning("a voice failed, and another one goes on", voice=names, kind=kind, from_chars=from_chars)
-        if error is not None and len(failed) >= TRIES * len(self.voices):
-            raise error
+        if len(failed) >= TRIES * len(self.voices) and (error is not None or not cut.chars):
+            raise error or VoiceFailed(names, "silent", f"gave nothing more in {STALLED_S:g} s")
         return _VoiceAttempt(in_order(self.voices, failed), last.utterance, from_chars)
 
     def _learn(self, attempt: _VoiceAttempt) -> None:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from voice_agent.call.audio import PCM
 
@@ -46,6 +47,8 @@ MOST_PASSED = 6
 """Gaps, and boundaries, between two pairs."""
 SHORTEST_UNITS = 20.0
 """Of a text that tells how fast a voice speaks."""
+LIKELIEST = 12
+"""Of the boundaries that a gap may be, so many are followed: the time it takes grows with the gaps alone."""
 TOO_FAR = 9.0
 """Pairs whose deviation costs more than this are not looked at."""
 
@@ -197,8 +200,9 @@ def _cheapest(
                     cost = so_far + deviation**2 + passed_words[at] - passed_words[state[1] + 1]
                     if deviation**2 <= TOO_FAR and cost < reached.get((gap, at), (math.inf, state))[0]:
                         reached[gap, at] = (cost, state)
-        best |= reached
-        by_gap.append(list(reached))
+        likeliest = nsmallest(LIKELIEST, reached, key=lambda state: reached[state][0])
+        best |= {state: reached[state] for state in likeliest}
+        by_gap.append(likeliest)
     last = min(best, key=lambda state: best[state][0] + passed_gaps[-1] - passed_gaps[state[0] + 1])
     cost = best[last][0] + passed_gaps[-1] - passed_gaps[last[0] + 1]
     path = []
