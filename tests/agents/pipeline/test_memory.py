@@ -41,5 +41,5 @@ def test_the_oldest_go_when_there_is_no_room() -> None:
 def test_one_round_that_is_too_large_is_not_kept() -> None:
     """Nor is anything before it."""
     state: dict[str, Any] = {}
-    keep_round(state, "item_a", [tool_calls([("1", "look", "x" * MAX_KEPT_BYTES)])])
+    keep_round(state, "item_a", [tool_calls([("1", "look", orjson.dumps({"a": "x" * MAX_KEPT_BYTES}).decode())])])
     assert kept_rounds(state) == {}

@@ -137,3 +137,10 @@ def test_functions_of_the_session_are_described_as_the_api_has_it() -> None:
 def test_the_choice_of_a_tool(ours: Any, theirs: Any) -> None:
     """As the API has it."""
     assert choice(ours) == theirs
+
+
+@pytest.mark.parametrize("arguments", ["", "not JSON", "[1]", '{"a": '])
+def test_a_call_of_the_clients_with_arguments_that_are_no_object_spoils_no_conversation(arguments: str) -> None:
+    """A provider would refuse every turn from then on."""
+    (asked, _) = messages_of([{**called("a"), "arguments": arguments}, gave("a", "2")])
+    assert asked["tool_calls"][0]["function"]["arguments"] == "{}"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 Message = dict[str, Any]
 
 NOT_UNDERSTOOD = "[not understood]"
@@ -41,12 +43,24 @@ def messages_of(
 
 
 def tool_calls(calls: Iterable[tuple[str, str, str]], text: str = "") -> Message:
-    """What the assistant said, and called: of each call its id, name and arguments."""
+    """What the assistant said, and called: of each call its id, name and arguments, "{}" for what is no JSON object."""
     asked = [
-        {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        {
+            "id": call_id,
+            "type": "function",
+            "function": {"name": name, "arguments": arguments if is_object(arguments) else "{}"},
+        }
         for call_id, name, arguments in calls
     ]
     return {"role": "assistant", "content": text or None, "tool_calls": asked}
+
+
+def is_object(text: str) -> bool:
+    """Whether it is a JSON object: a provider refuses a conversation in which a tool was called with anything else."""
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def tool_result(call_id: str, output: str) -> Message:

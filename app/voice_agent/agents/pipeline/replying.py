@@ -12,7 +12,7 @@ import structlog
 from voice_agent.agents.pipeline.answer import FAILED, FILTERED, ModelAnswer
 from voice_agent.agents.pipeline.asking import NO_TOOLS, Asking, Question
 from voice_agent.agents.pipeline.memory import keep_round
-from voice_agent.agents.pipeline.messages import Message, tool_calls, tool_result
+from voice_agent.agents.pipeline.messages import Message, is_object, tool_calls, tool_result
 from voice_agent.agents.pipeline.reading import AnswerReader
 from voice_agent.agents.pipeline.round import Round
 from voice_agent.agents.pipeline.settings import PipelineSettings
@@ -115,9 +115,7 @@ class PipelineReply:
     def _keep(self, calls: Sequence[ToolCall], outputs: Sequence[str], text: str) -> None:
         """For the next round, and for later turns."""
         messages = [
-            tool_calls(
-                [(call.id, call.name, call.arguments if _is_object(call.arguments) else "{}") for call in calls], text
-            ),
+            tool_calls([(call.id, call.name, call.arguments) for call in calls], text),
             *(tool_result(call.id, output) for call, output in zip(calls, outputs, strict=True)),
         ]
         self._rounds += messages
@@ -126,7 +124,7 @@ class PipelineReply:
 
     def _is_for_client(self, call: ToolCall) -> bool:
         """Whether it is one of the client's functions, called as a function can be."""
-        return call.name in self._client_names and _is_object(call.arguments)
+        return call.name in self._client_names and is_object(call.arguments)
 
     def _wrong(self, call: ToolCall) -> str:
         """What a model is told of a call that nobody can run."""
@@ -138,11 +136,3 @@ class PipelineReply:
         """With an id that is the same on every pod and that every provider takes: nine letters and digits."""
         place = f"{self._asked.response_id}:{number}:{index}"
         return ToolCall("c" + blake2b(place.encode(), digest_size=4).hexdigest(), call.name, call.arguments)
-
-
-def _is_object(text: str) -> bool:
-    """Whether it is a JSON object: a provider refuses a conversation in which a tool was called with anything else."""
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
