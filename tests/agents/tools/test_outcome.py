@@ -10,6 +10,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 import pytest
 from pydantic import BaseModel
 from structlog.testing import capture_logs
@@ -183,6 +184,7 @@ NOT_JSON = [
     "\ud800",
     {"a": "x" * MAX_OUTPUT_BYTES},
     len,
+    orjson.loads(b"[" * 254 + b"]" * 254),
 ]
 
 

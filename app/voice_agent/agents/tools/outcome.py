@@ -65,6 +65,7 @@ def sound(value: Any) -> Any:
     """`value` as JSON has it. Raises `ValueError` for what JSON cannot hold, and for too much of it."""
     try:
         packed = orjson.dumps(value, _plain, orjson.OPT_NON_STR_KEYS)
+        orjson.dumps([orjson.loads(packed)])  # As `Call.once` keeps it, a level deeper.
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{type(value).__name__} is no JSON") from error
     if len(packed) > MAX_OUTPUT_BYTES:

@@ -231,6 +231,7 @@ def _milliseconds(when_ms: object) -> int:
 
 def _kept(key: str, result: Any) -> Any:
     """`result` as the record gives it back. Raises `TypeError` for what is no JSON, `ValueError` for too much of it."""
+    orjson.dumps([result])  # In the record it stands within an act: JSON is written so deep, and no deeper.
     packed = orjson.dumps(result)
     if len(packed) > MAX_RESULT_BYTES:
         raise ValueError(f"What {key!r} gave takes {len(packed)} bytes as JSON; at most {MAX_RESULT_BYTES} are kept.")

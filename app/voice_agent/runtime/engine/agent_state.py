@@ -57,6 +57,7 @@ def _key(key: Any) -> str:
 
 def _kept(key: str, value: Any) -> Any:
     try:
+        orjson.dumps([value])  # It is kept within the state: JSON is written so deep, and no deeper.
         packed = orjson.dumps(value)
     except TypeError as error:
         raise TypeError(f"state[{key!r}] does not survive JSON: {error}") from error
