@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.agents.relay.upstream_agent import words
+from tests.agents.relay.upstreams import COUNTING
 from tests.doubles.provider import Provider
 from tests.doubles.serving import Served, served
 from tests.doubles.tones import sound_of, words_in
@@ -39,7 +41,7 @@ def doubles() -> Iterator[dict[str, Served]]:
 
 
 def test_the_document_has_these_examples() -> None:
-    """Each is run below, but that of the relay, which has an upstream of its own."""
+    """Each is run below."""
     assert examples().keys() == {*PIPELINES, "relay"}
 
 
@@ -78,3 +80,22 @@ async def test_an_example_holds_a_conversation(name: str, doubles: dict[str, Ser
         assert reply.count(due(3)).is_exact, reply.words
     asked = {request.task for double in doubles.values() for request in double.provider.log.all}
     assert asked == {"chat", "hear", "speak"}
+
+
+async def test_the_relay_holds_a_conversation() -> None:
+    """Its upstream is another instance of the server, which takes no caller without the key."""
+    async with pods("memory://") as its:
+        upstream = await its.start("green", agent=COUNTING, api_keys=KEY)
+        base = upstream.url.removesuffix("/v1/realtime")
+        text = with_doubles(examples()["relay"][1], {"wss://api.openai.com": base}, KEY)
+        [agent] = SERVED.findall(text)
+        pod = await its.start("blue", agent=agent, **environment(text))
+        async with listening(pod.url, model=agent, session=TYPED) as caller:
+            await caller.type("3 from 100")
+            await caller.replies(1)
+            await caller.speak(sound_of("so long as this"))
+            await caller.replies(2)
+    typed, spoken = replies(caller)
+    assert typed.words == words(100, 3)
+    assert [typed.status, spoken.status] == ["completed", "completed"]
+    assert len(spoken.words) == 3, "an answer to what was said"
