@@ -89,7 +89,8 @@ async def test_the_relay_holds_a_conversation() -> None:
         base = upstream.url.removesuffix("/v1/realtime")
         text = with_doubles(examples()["relay"][1], {"wss://api.openai.com": base}, KEY)
         [agent] = SERVED.findall(text)
-        pod = await its.start("blue", agent=agent, **environment(text))
+        its.settings = {"agent": agent, **environment(text)}
+        pod = await its.start()
         async with listening(pod.url, model=agent, session=TYPED) as caller:
             await caller.type("3 from 100")
             await caller.replies(1)
