@@ -5,8 +5,9 @@ The n-th word is n written in syllables: 0 is "baba", 1 is "babe", 5 is "bada".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from tests.doubles.tones import CUT, words_of
 
@@ -52,7 +53,7 @@ class Count:
     disordered: list[int] = field(default_factory=list)
     """Those that follow a greater one that had not come before."""
     resaid: list[str] = field(default_factory=list)
-    """What was heard of words that were broken off and at once said again, whole."""
+    """What was heard of words that were broken off, once or more, and at once said again, whole."""
     cut: list[str] = field(default_factory=list)
     """What was heard of other words that are not whole."""
     other: list[str] = field(default_factory=list)
@@ -74,9 +75,9 @@ def count(heard: Iterable[str] | str, due: Iterable[int]) -> Count:
     expected = dict.fromkeys(due)
     found, seen, last = Count(), set[int](), -1
     words = words_of(heard) if isinstance(heard, str) else list(heard)
-    for each, after in zip(words, [*words[1:], ""], strict=True):
+    for at, each in enumerate(words):
         value = number(each)
-        if each.endswith(CUT) and after.startswith(each.removesuffix(CUT)):
+        if each.endswith(CUT) and _is_said_again(each.removesuffix(CUT), words[at + 1 :]):
             found.resaid.append(each)
         elif CUT in each:
             found.cut.append(each)
@@ -91,3 +92,11 @@ def count(heard: Iterable[str] | str, due: Iterable[int]) -> Count:
             last = max(last, value)
     found.missing = [each for each in expected if each not in seen]
     return found
+
+
+def _is_said_again(begun: str, after: Sequence[str]) -> bool:
+    """Whether the word is the next that is whole, with nothing but other beginnings of it before that."""
+    beginnings = takewhile(lambda each: each.endswith(CUT), after)
+    broken = [each.removesuffix(CUT) for each in beginnings]
+    whole = after[len(broken)] if len(broken) < len(after) else ""
+    return all(whole.startswith(each) for each in (begun, *broken)) and CUT not in whole

@@ -41,3 +41,11 @@ def test_a_word_that_is_broken_off_and_said_again_is_said_once() -> None:
     assert count(heard, range(10, 13)).is_complete
     assert not count(heard, range(10, 13)).is_exact
     assert not count(["bafa", "baf…", "bafi"], range(10, 13)).is_complete
+
+
+def test_a_word_that_is_broken_off_twice_is_said_once() -> None:
+    """As where the pod that says it again dies as well; another word in between is none of its beginnings."""
+    assert count(["bafa", "baf…", "ba…", "bafe", "bafi"], range(10, 13)) == Count(resaid=["baf…", "ba…"])
+    assert count(["bafa", "bafe…", "ba…", "bafi"], range(10, 13)).cut == ["bafe…"]
+    assert count(["bafa", "ba…", "…fe", "bafe", "bafi"], range(10, 13)).cut == ["ba…", "…fe"]
+    assert count(["bafa", "bafe", "bafi", "ba…", "ba…"], range(10, 13)).cut == ["ba…", "ba…"]
