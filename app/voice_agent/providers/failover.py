@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from voice_agent.providers.answer_times import AnswerTimes
 from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.endpoint import Endpoint
-from voice_agent.providers.errors import FailureKind, ProviderFailed
-from voice_agent.providers.hedging import HEDGE_S, NoneAnswered, first_to_answer
+from voice_agent.providers.errors import ProviderFailed
+from voice_agent.providers.hedging import NoneAnswered, first_to_answer
 
 RETRY_AFTER_S = (0.1, 0.3)
 """Between these a retry begins when all have failed: late enough for a restart of a process behind a load balancer."""
@@ -34,13 +35,17 @@ class EndpointAnswer(Generic[T]):
 class Failover:
     """A list of endpoints, in the order of preference."""
 
-    def __init__(self, client: ProviderClient, endpoints: Sequence[Endpoint], *, hedge_s: float = HEDGE_S) -> None:
-        """`hedge_s`: see `hedging`; without a second endpoint there is none to hedge with."""
+    def __init__(self, client: ProviderClient, endpoints: Sequence[Endpoint], *, hedge_s: float | None = None) -> None:
+        """`hedge_s`: after so long without an item the next is asked as well; None: when one is overdue as usual."""
         if not endpoints:
             raise ValueError("there must be an endpoint")
         self.client = client
         self.endpoints = tuple(endpoints)
-        self.hedge_s = hedge_s
+        self._fixed = None if hedge_s is None else AnswerTimes.fixed(hedge_s)
+
+    def pauses(self, endpoint: Endpoint) -> AnswerTimes:
+        """What is known of pauses within its answers."""
+        return self._fixed or self.client.health(endpoint).pauses
 
     def candidates(self, besides: Collection[Endpoint] = ()) -> list[Endpoint]:
         """All of them, in the order to be asked now: those whose breakers are open last, and `besides` behind those.
@@ -85,14 +90,11 @@ class Failover:
         self, start: Callable[[Endpoint], AsyncGenerator[T, None]], candidates: Sequence[Endpoint]
     ) -> AsyncIterator[EndpointAnswer[T]]:
         starts = [partial(start, endpoint) for endpoint in candidates]
-        async with first_to_answer(starts, self.hedge_s) as answer:
-            for index in answer.overtaken:
-                self._overtaken(candidates[index])
+        times = [self._fixed or self.client.health(endpoint).first_items for endpoint in candidates]
+        async with first_to_answer(starts, times) as answer:
+            for index, after_s in answer.overtaken.items():
+                self.client.health(candidates[index]).overtaken(after_s)
             yield EndpointAnswer(candidates[answer.index], answer.items)
-
-    def _overtaken(self, endpoint: Endpoint) -> None:
-        why = f"gave nothing in {self.hedge_s:g} s, and was overtaken"
-        self.client.health(endpoint).failed(ProviderFailed(endpoint.name, FailureKind.TIMEOUT, why))
 
     def _retries(self, failed: Iterable[tuple[Endpoint, Exception]]) -> tuple[list[Endpoint], float]:
         """Those that are asked once more, and after which delay: as long as all of them want."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from voice_agent.providers.answer_times import AnswerTimes
 from voice_agent.providers.breaker import BreakerState, CircuitBreaker
 from voice_agent.providers.budget import RetryBudget
 from voice_agent.providers.errors import FailureKind, ProviderFailed
@@ -24,6 +25,10 @@ class ProviderHealth:
     now_s: Callable[[], float]
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     budget: RetryBudget = field(default_factory=RetryBudget)
+    first_items: AnswerTimes = field(default_factory=AnswerTimes)
+    """How long it takes to the first of an answer."""
+    pauses: AnswerTimes = field(default_factory=AnswerTimes)
+    """Within an answer, of each the longest."""
     failures: Counter[FailureKind] = field(default_factory=Counter)
     answers: int = 0
     _logged: BreakerState = BreakerState.CLOSED
@@ -57,6 +62,11 @@ class ProviderHealth:
         else:
             self.breaker.failed(self.now_s(), error.retry_after_s)
         self._tell(error.kind)
+
+    def overtaken(self, seconds: float) -> None:
+        """It gave nothing for so long, and another one was heard."""
+        why = f"gave nothing in {seconds:.2g} s, and was overtaken"
+        self.failed(ProviderFailed(self.provider, FailureKind.TIMEOUT, why))
 
     def abandoned(self) -> None:
         """It was given up before anything was known."""

@@ -12,11 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from voice_agent.providers.answer_times import AnswerTimes
 from voice_agent.providers.errors import ProviderFailed
-
-HEDGE_S = 0.35
-"""So long one is waited for before the next is asked as well: longer than a good one takes to its first byte, and half
-of the silence that a caller takes for a pause."""
 
 T = TypeVar("T")
 
@@ -40,23 +37,43 @@ class HedgedAnswer(Generic[T]):
     """Which one it is."""
     items: AsyncGenerator[T, None]
     """All of it, the first item included."""
-    overtaken: tuple[int, ...]
-    """Those that were asked before it and had not answered."""
+    overtaken: Mapping[int, float]
+    """Those that were asked before it and had not answered, and after how many seconds."""
     failed: Mapping[int, Exception]
     """Those that failed, and what they raised."""
 
 
 class _Attempt(Generic[T]):
-    """One that was asked."""
+    """One that was asked. `times` are told how long it took."""
 
-    def __init__(self, index: int, items: AsyncGenerator[T, None]) -> None:
+    def __init__(self, index: int, items: AsyncGenerator[T, None], times: AnswerTimes, size: float) -> None:
         self.index = index
         self.items = items
+        self._times = times
+        self._size = size
+        self._began_s = asyncio.get_running_loop().time()
         self.first: asyncio.Task[T] = asyncio.create_task(self._first(), name=f"attempt {index}")
         self._closing: asyncio.Task[None] | None = None
 
     async def _first(self) -> T:
-        return await anext(self.items, _NOTHING)
+        first = await anext(self.items, _NOTHING)
+        self._times.add(self._waited_s, self._size)
+        return first
+
+    @property
+    def limit_s(self) -> float:
+        """After so long it is overdue."""
+        return self._times.limit_s(self._size)
+
+    @property
+    def _waited_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._began_s
+
+    def overtaken(self) -> float:
+        """Another one was first, after so many seconds of this one."""
+        waited_s = self._waited_s
+        self._times.overtaken(waited_s, self._size)
+        return waited_s
 
     def close(self) -> asyncio.Task[None]:
         """Give it up, once; the task never raises. In a task: cancelling whoever waits for it stops nothing."""
@@ -83,21 +100,25 @@ class _Attempt(Generic[T]):
 @asynccontextmanager
 async def first_to_answer(
     starts: Sequence[Callable[[], AsyncGenerator[T, None]]],
-    hedge_s: float,
+    times: Sequence[AnswerTimes],
     failures: tuple[type[Exception], ...] = (ProviderFailed,),
+    *,
+    size: float = 1.0,
 ) -> AsyncIterator[HedgedAnswer[T]]:
-    """Ask the first; whenever `hedge_s` pass without an item, or one fails, ask the next as well.
+    """Ask the first; whenever the last that was asked is overdue, or one fails, ask the next as well.
 
-    One that ends without an item has answered. The others are closed then, and all of them at the end, cancelled or
-    not. Raises `NoneAnswered` when all fail with one of `failures`, and any other error at once.
+    `times`: of each, which learn from this; `size`: of what is asked, see `AnswerTimes`. One that ends without an item
+    has answered. The others are closed then, and all of them at the end, cancelled or not. Raises `NoneAnswered` when
+    all fail with one of `failures`, and any other error at once.
     """
     attempts: list[_Attempt[T]] = []
     try:
-        winner, failed = await _race(starts, hedge_s, failures, attempts)
+        winner, failed = await _race(starts, times, failures, attempts, size)
         losers = [attempt for attempt in attempts if attempt is not winner]
         for loser in losers:
             loser.close()
-        overtaken = tuple(one.index for one in losers if one.index < winner.index and one.index not in failed)
+        slow = [one for one in losers if one.index < winner.index and one.index not in failed]
+        overtaken = {one.index: one.overtaken() for one in slow}
         items = winner.rest()
         try:
             yield HedgedAnswer(winner.index, items, overtaken, failed)
@@ -110,9 +131,10 @@ async def first_to_answer(
 
 async def _race(
     starts: Sequence[Callable[[], AsyncGenerator[T, None]]],
-    hedge_s: float,
+    times: Sequence[AnswerTimes],
     failures: tuple[type[Exception], ...],
     attempts: list[_Attempt[T]],
+    size: float,
 ) -> tuple[_Attempt[T], dict[int, Exception]]:
     failed: dict[int, Exception] = {}
     running: dict[asyncio.Task[T], _Attempt[T]] = {}
@@ -120,13 +142,12 @@ async def _race(
     while running or waiting:
         if waiting:
             index, start = waiting.pop(0)
-            attempts.append(_Attempt(index, start()))
+            attempts.append(_Attempt(index, start(), times[index], size))
             running[attempts[-1].first] = attempts[-1]
         some_failed = False
         while running and not some_failed:
-            done, _ = await asyncio.wait(
-                running, timeout=hedge_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
-            )
+            limit_s = attempts[-1].limit_s if waiting else None
+            done, _ = await asyncio.wait(running, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 attempt = running.pop(task)
                 error = _error_of(task)

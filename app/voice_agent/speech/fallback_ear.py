@@ -11,11 +11,12 @@ import structlog
 
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.providers.answer_times import AnswerTimes
 from voice_agent.providers.hedging import NoneAnswered, first_to_answer
 from voice_agent.speech.preference import in_order, kind_of, tell_overtaken
 
-HEDGE_S = 1.0
-"""So long an ear is waited for before the next one is asked as well: they take 0.3 to 0.8 s, longer for long turns."""
+LONG_TURN_MS = 10_000
+"""A turn that is longer by so much may take an ear as long again: some take as long for any, others in proportion."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ class FallbackEar(Ear):
         self.ears = tuple(ears)
         self.name = ",".join(ear.name for ear in ears)
         self.streams = ears[0].streams
+        self._times = tuple(AnswerTimes() for _ in ears)
 
     async def open(self) -> None:
         """Open each. When one fails, those before it are closed."""
@@ -76,10 +78,12 @@ class FallbackEar(Ear):
     async def _transcribe(self, clip: Clip, failed: Sequence[Ear]) -> str | None:
         ears = in_order(self.ears, failed)
         starts = [partial(_transcribed, ear, clip) for ear in ears]
+        times = [self._times[self.ears.index(ear)] for ear in ears]
+        size = 1 + clip.format.ms(len(clip.audio)) / LONG_TURN_MS
         try:
-            async with first_to_answer(starts, HEDGE_S, (Exception,)) as answer:
-                for index in answer.overtaken:
-                    tell_overtaken(ears[index], HEDGE_S)
+            async with first_to_answer(starts, times, (Exception,), size=size) as answer:
+                for index, after_s in answer.overtaken.items():
+                    tell_overtaken(ears[index], after_s)
                 async for text in answer.items:
                     return text
         except NoneAnswered as none:

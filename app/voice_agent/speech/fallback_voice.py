@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
 
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
+from voice_agent.providers.answer_times import AnswerTimes
 from voice_agent.providers.hedging import NoneAnswered, first_to_answer
 from voice_agent.speech.preference import in_order, kind_of, tell_overtaken
 from voice_agent.speech.voice_take import HELD_LATER_MS, HELD_MS, VoiceTake
 from voice_agent.speech.word_boundaries import WORD
 
-HEDGE_S = 0.5
-"""So long the first audio of a voice is waited for before the next one is asked as well: they take 0.2 to 0.4 s."""
 STALLED_S = 0.5
-"""So long a voice may give nothing more while it is waited for: about what the caller has of it beforehand."""
+"""So long a voice may give nothing more while it is waited for, as long as too little is known of its pauses: about
+what the caller has of it beforehand."""
 MAX_PACES = 256
 """That are remembered: stops names of voices that clients make up from filling memory."""
 TRIES = 2
@@ -45,6 +45,7 @@ class FallbackVoice(Voice):
         self.lead_ms = min(voice.lead_ms for voice in voices)
         self._paces: dict[tuple[int, str], float] = {}
         """Of each voice, by the name that was asked for: how fast it speaks."""
+        self._times = tuple(_VoiceTimes() for _ in voices)
 
     async def open(self) -> None:
         """Open each. When one fails, those before it are closed."""
@@ -67,10 +68,10 @@ class FallbackVoice(Voice):
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         """PCM, in pieces of 100 ms at most. Raises what a voice raised once all have failed."""
         failed: list[Voice] = []
-        attempt = _VoiceAttempt(in_order(self.voices), utterance, 0)
+        attempt = self._attempt(utterance, 0, failed)
         try:
             while True:
-                while (piece := await attempt.take.next_slice(STALLED_S)) is not None:
+                while (piece := await attempt.take.next_slice(partial(self._patience_s, attempt))) is not None:
                     yield attempt.placed(piece)
                 if attempt.take.is_complete:
                     self._learn(attempt)
@@ -87,9 +88,11 @@ class FallbackVoice(Voice):
         """The attempt to say what `last` did not. Raises its error if that was the last one."""
         error = last.take.error
         failed += last.asked
-        for voice in last.asked:
-            if error is None:
-                tell_overtaken(voice, STALLED_S)
+        if error is None:
+            for voice in last.asked:
+                pauses = self._times_of(voice).pauses
+                tell_overtaken(voice, pauses.limit_s())
+                pauses.overtaken(pauses.limit_s())
         cut = await last.take.cut(self._paces.get(self._key(last)))
         last.task.cancel()
         from_chars = last.from_chars + cut.chars
@@ -97,10 +100,23 @@ class FallbackVoice(Voice):
         kind = kind_of(error)
         log.warning("a voice failed, and another one goes on", voice=names, kind=kind, from_chars=from_chars)
         if len(failed) >= TRIES * len(self.voices) and (error is not None or not cut.chars):
-            raise error or VoiceFailed(names, "silent", f"gave nothing more in {STALLED_S:g} s")
-        return _VoiceAttempt(in_order(self.voices, failed), last.utterance, from_chars)
+            raise error or VoiceFailed(names, "silent", "gave nothing more in time")
+        return self._attempt(last.utterance, from_chars, failed)
+
+    def _attempt(self, utterance: Utterance, from_chars: int, failed: Sequence[Voice]) -> _VoiceAttempt:
+        voices = in_order(self.voices, failed)
+        return _VoiceAttempt(voices, [self._times_of(voice).first for voice in voices], utterance, from_chars)
+
+    def _times_of(self, voice: Voice) -> _VoiceTimes:
+        return self._times[self.voices.index(voice)]
+
+    def _patience_s(self, attempt: _VoiceAttempt) -> float:
+        """How long a pause of a voice that has begun may be."""
+        return max(self._times_of(voice).pauses.limit_s() for voice in attempt.asked)
 
     def _learn(self, attempt: _VoiceAttempt) -> None:
+        for voice in attempt.asked:
+            self._times_of(voice).pauses.add(attempt.take.longest_pause_s)
         if attempt.asked and (pace := attempt.take.pace()) is not None:
             key = self._key(attempt)
             if len(self._paces) >= MAX_PACES:
@@ -111,17 +127,30 @@ class FallbackVoice(Voice):
         return self.voices.index(attempt.asked[0]) if attempt.asked else -1, attempt.utterance.voice
 
 
+@dataclass(frozen=True, slots=True)
+class _VoiceTimes:
+    """How long one voice usually takes."""
+
+    first: AnswerTimes = field(default_factory=AnswerTimes)
+    """To its first audio."""
+    pauses: AnswerTimes = field(default_factory=partial(AnswerTimes, STALLED_S))
+    """Of each text the longest between two pieces."""
+
+
 class _VoiceAttempt:
     """At saying a text from some character on, with the first of some voices that begins. It has begun."""
 
-    def __init__(self, voices: Sequence[Voice], utterance: Utterance, from_chars: int) -> None:
-        """`utterance`: all of the text."""
+    def __init__(
+        self, voices: Sequence[Voice], times: Sequence[AnswerTimes], utterance: Utterance, from_chars: int
+    ) -> None:
+        """`times`: of each voice to its first audio. `utterance`: all of the text."""
         self.utterance = utterance
         self.from_chars = from_chars
         self.take = VoiceTake(utterance.text[from_chars:], utterance.speed, HELD_LATER_MS if from_chars else HELD_MS)
         self.asked: tuple[Voice, ...] = ()
         """Who is saying it; all of them, where none has begun."""
         self._voices = voices
+        self._times = times
         self._has_placed = from_chars == 0
         self.task = asyncio.create_task(self._run(), name="voice")
 
@@ -141,9 +170,9 @@ class _VoiceAttempt:
         error: Exception | None = None
         starts = [partial(_spoken, voice, rest) for voice in self._voices]
         try:
-            async with first_to_answer(starts, HEDGE_S, (Exception,)) as answer:
-                for index in answer.overtaken:
-                    tell_overtaken(self._voices[index], HEDGE_S)
+            async with first_to_answer(starts, self._times, (Exception,)) as answer:
+                for index, after_s in answer.overtaken.items():
+                    tell_overtaken(self._voices[index], after_s)
                 self.asked = (self._voices[answer.index],)
                 await self.take.receive(answer.items)
         except NoneAnswered as none:

@@ -12,7 +12,7 @@ from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.usage import MeteredRequest, metered
 from voice_agent.providers.client import ProviderClient, ProviderResponse
 from voice_agent.providers.endpoint import Endpoint
-from voice_agent.providers.errors import FailureKind, ProviderFailed
+from voice_agent.providers.errors import FailureKind
 from voice_agent.speech.wav_upload import multipart, wav_file, wav_stream
 
 MODEL = "gpt-4o-mini-transcribe"
@@ -47,8 +47,7 @@ class HttpEar(Ear):
 
     def overtaken(self, seconds: float) -> None:
         """See `preference.Rated`."""
-        why = f"gave nothing in {seconds:g} s, and was overtaken"
-        self._client().health(self.endpoint).failed(ProviderFailed(self.endpoint.name, FailureKind.TIMEOUT, why))
+        self._client().health(self.endpoint).overtaken(seconds)
 
     async def transcribe(self, clip: Clip) -> str | None:
         """What was said. Raises `ProviderFailed`."""

@@ -12,7 +12,7 @@ from voice_agent.kit.usage import metered
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.providers.client import ProviderClient, ProviderResponse
 from voice_agent.providers.endpoint import Endpoint
-from voice_agent.providers.errors import FailureKind, ProviderFailed
+from voice_agent.providers.errors import FailureKind
 from voice_agent.speech.pcm_stream import NotPcm, PcmStream
 
 MODEL = "gpt-4o-mini-tts"
@@ -50,8 +50,7 @@ class HttpVoice(Voice):
 
     def overtaken(self, seconds: float) -> None:
         """See `preference.Rated`."""
-        why = f"gave nothing in {seconds:g} s, and was overtaken"
-        self._client().health(self.endpoint).failed(ProviderFailed(self.endpoint.name, FailureKind.TIMEOUT, why))
+        self._client().health(self.endpoint).overtaken(seconds)
 
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         """PCM, 24 000 Hz, as it comes. Raises `ProviderFailed`. Nothing of a text without a letter or digit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from voice_agent.call.alignment import FASTEST_CHARS_PER_S
@@ -59,6 +59,8 @@ class VoiceTake:
         self._taken = asyncio.Event()
         self.error: Exception | None = None
         self.is_over = False
+        self.longest_pause_s = 0.0
+        """That passed between two pieces, without the time in which none was taken."""
 
     @property
     def is_complete(self) -> bool:
@@ -74,7 +76,11 @@ class VoiceTake:
         """Take all that the voice gives; raises what it raises."""
         converter: Converter | None = None
         source: AudioFormat | None = None
+        loop = asyncio.get_running_loop()
+        asked_at_s = loop.time()
         async for piece in pieces:
+            if self.has_audio:
+                self.longest_pause_s = max(self.longest_pause_s, loop.time() - asked_at_s)
             if converter is None or piece.format != source:
                 source, converter = piece.format, Converter(piece.format, PCM)
             at_ms = PCM.ms(self._came_bytes)
@@ -83,6 +89,7 @@ class VoiceTake:
             while len(self._ahead) >= AHEAD_BYTES:
                 self._taken.clear()
                 await self._taken.wait()
+            asked_at_s = loop.time()
 
     def end(self, error: Exception | None, voice: str = "") -> None:
         """The voice gives nothing more; `error`: it has failed. So has one that was faster than anybody speaks."""
@@ -97,12 +104,15 @@ class VoiceTake:
         found = pace_of(self._text, self._levels) if self.is_complete else None
         return None if found is None else found * self._speed
 
-    async def next_slice(self, patience_s: float) -> VoicedAudio | None:
-        """What is to be said next; None if there is nothing more, or nothing more came for so long."""
+    async def next_slice(self, patience_s: Callable[[], float]) -> VoicedAudio | None:
+        """What is to be said next; None if there is nothing more, or nothing more came for so long.
+
+        `patience_s`: asked once there was some.
+        """
         while not self.is_over and len(self._ahead) < self._held_bytes + PCM.size(SLICE_MS):
             self._changed.clear()
             try:
-                async with asyncio.timeout(patience_s if self.has_audio else None):
+                async with asyncio.timeout(patience_s() if self.has_audio else None):
                     await self._changed.wait()
             except TimeoutError:
                 return None

@@ -51,7 +51,8 @@ class Pipeline(Agent):
         settings = kit.settings
         if not isinstance(settings, PipelineSettings):
             settings = PipelineSettings.model_validate(dict(settings))
-        failover = Failover(self.provider_client(kit), settings.endpoints, hedge_s=settings.hedge_ms / 1000)
+        hedge_s = None if settings.hedge_ms is None else settings.hedge_ms / 1000
+        failover = Failover(self.provider_client(kit), settings.endpoints, hedge_s=hedge_s)
         webhooks = [WebhookTool(one, kit.http) for one in settings.tools]
         self._models = Models(settings, failover, _by_name([*self.tools, *webhooks]))
         call_back = settings.call_back_webhook

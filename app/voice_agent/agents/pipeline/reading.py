@@ -113,7 +113,7 @@ class AnswerReader:
                 ):
                     last = found.endpoint
                     if overtaken < MAX_OVERTAKEN and len(self._failover.endpoints) > 1:
-                        self._patience.shorten(self._failover.hedge_s)
+                        self._patience.shorten(self._failover.pauses(last).limit_s())
                     await self._take(found)
                     return
             except ProviderFailed as error:
@@ -129,6 +129,8 @@ class AnswerReader:
 
     def _overtaken(self, slow: Endpoint) -> None:
         """It gave nothing while the caller waited."""
+        pauses = self._failover.pauses(slow)
+        pauses.overtaken(pauses.limit_s())
         failed = ProviderFailed(slow.name, FailureKind.TIMEOUT, "gave nothing while the caller waited")
         self._failover.client.health(slow).failed(failed)
         log.warning("a model's answer comes too slowly", provider=slow.name)
@@ -145,7 +147,9 @@ class AnswerReader:
     async def _take(self, found: EndpointAnswer[ChatDelta]) -> None:
         """Take its answer. Raises `ProviderFailed` if it ends before that."""
         new = NewPart(self._text)
+        came_at_s, longest_s = self._loop.time(), 0.0
         async for delta in found.items:
+            longest_s, came_at_s = max(longest_s, self._loop.time() - came_at_s), self._loop.time()
             if isinstance(delta, ChatText):
                 self._add(new.feed(delta.text))
                 if self._room_bytes <= 0:
@@ -153,6 +157,7 @@ class AnswerReader:
             elif isinstance(delta, ChatDone):
                 self._add(new.end())
                 self._end(delta)
+                self._failover.pauses(found.endpoint).add(longest_s)
             self._patience.came()
 
     # --- text -------------------------------------------------------------------

@@ -66,8 +66,8 @@ class ModelSettings(BaseModel):
     """Of one answer."""
     context_tokens: Annotated[int, Field(ge=256, le=10_000_000)] = 32_000
     """Of the conversation, as far as a model is given it."""
-    hedge_ms: Annotated[int, Field(ge=20, le=60_000)] = 350
-    """After so long without an answer the next model is asked as well."""
+    hedge_ms: Annotated[int, Field(ge=20, le=60_000)] | None = None
+    """After so long without an answer the next model is asked as well; None: as each usually takes."""
     speculate: bool = True
     """Whether a model is asked in a pause that may end the caller's turn. It may be asked in vain."""
 

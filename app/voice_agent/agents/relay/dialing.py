@@ -20,10 +20,10 @@ from voice_agent.agents.relay.session import UpstreamSession
 from voice_agent.agents.relay.upstream_events import InvalidMessage, SessionCreated, UpstreamError, read
 from voice_agent.agents.relay.upstream_reply import UpstreamLost
 from voice_agent.agents.relay.upstream_socket import CLOSE_S
+from voice_agent.providers.answer_times import START_S
 from voice_agent.providers.endpoint import Endpoint
 from voice_agent.providers.errors import FailureKind, ProviderFailed
 from voice_agent.providers.health import ProviderHealth
-from voice_agent.providers.hedging import HEDGE_S
 
 OPEN_S = 5.0
 """Until a session can be used: connection, TLS, handshake and its greeting."""
@@ -95,7 +95,7 @@ class UpstreamDialer:
                 if left:
                     trying.add(asyncio.create_task(self._open(left.pop(0), settings)))
                 done, trying = await asyncio.wait(
-                    trying, timeout=HEDGE_S if left else None, return_when=asyncio.FIRST_COMPLETED
+                    trying, timeout=START_S if left else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
                     if (error := task.exception()) is None:

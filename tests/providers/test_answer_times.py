@@ -1,0 +1,83 @@
+"""How long a provider is waited for."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voice_agent.providers.answer_times import ENOUGH, KEPT, LEAST_S, MOST_S, SLACK, START_S, AnswerTimes
+
+TIMES = st.floats(0.001, 60.0)
+HEALTHY = st.floats(0.001, MOST_S)
+MANY = 400
+
+
+def hedged(times: list[float], known: AnswerTimes) -> list[int]:
+    """Which requests another one is asked for as well. It answers in a tenth of a second, or is too late."""
+    found = []
+    for number, seconds in enumerate(times):
+        limit_s = known.limit_s()
+        if seconds > limit_s:
+            found.append(number)
+        if seconds > limit_s + 0.1:
+            known.overtaken(limit_s + 0.1)
+        else:
+            known.add(seconds)
+    return found
+
+
+@given(st.lists(st.tuples(TIMES, st.floats(1.0, 20.0)), max_size=2 * KEPT), st.floats(1.0, 20.0))
+def test_a_limit_is_within_its_bounds(times: list[tuple[float, float]], size: float) -> None:
+    """Whatever came, for whatever is asked; and it is the fixed one until enough is known."""
+    known = AnswerTimes()
+    for number, (seconds, its) in enumerate(times):
+        if number < ENOUGH:
+            assert known.limit_s() == START_S
+        known.add(seconds, its)
+        assert LEAST_S <= known.limit_s(size) <= MOST_S
+    assert AnswerTimes.fixed(7.0).limit_s(size) == 7.0
+
+
+@given(st.floats(0.001, MOST_S / SLACK), st.lists(st.floats(1.0, SLACK), max_size=3 * KEPT))
+def test_one_that_takes_about_as_long_as_ever_is_never_asked_twice(least_s: float, factors: list[float]) -> None:
+    """Once it is known, if times differ by two."""
+    known = AnswerTimes()
+    for _ in range(ENOUGH):
+        known.add(least_s)
+    assert not hedged([least_s * factor for factor in factors], known)
+
+
+@given(st.lists(HEALTHY, min_size=ENOUGH, max_size=50), st.integers())
+def test_a_healthy_provider_is_asked_twice_for_a_small_share_of_its_requests(times: list[float], seed: int) -> None:
+    """Once it is known; however its times are spread, as long as they come in any order."""
+    drawn = Random(seed).choices(times, k=MANY)
+    known = AnswerTimes()
+    for seconds in times[:ENOUGH]:
+        known.add(seconds)
+    assert len(hedged(drawn, known)) <= ENOUGH + 0.25 * MANY
+
+
+@given(st.floats(0.02, 0.3), st.floats(1.0, 6.0), st.floats(0.001, 0.15), st.integers())
+def test_one_that_has_become_slower_is_learned_and_one_that_hangs_now_and_then_changes_nothing(
+    usual_s: float, slower: float, share: float, seed: int
+) -> None:
+    """Slower for good: it is asked twice for the first few. Of one that hangs the limit stays what it was."""
+    known = AnswerTimes()
+    hedged([usual_s] * KEPT, known)
+    before_s = known.limit_s()
+    hanging = [60.0 if number % round(1 / share) == 0 else usual_s for number in range(1, MANY)]
+    hedged(hanging, known)
+    assert known.limit_s() == before_s
+    assert len(hedged([min(slower * usual_s, MOST_S)] * MANY, known)) <= KEPT
+
+
+def test_what_is_larger_may_take_longer_and_is_learned_as_that() -> None:
+    """A turn of ten seconds, against short ones: twice as large, twice as long."""
+    known = AnswerTimes()
+    for size in (1.0, 2.0, 3.0, 1.5, 2.0, 1.0):
+        known.add(0.2 * size, size)
+    assert known.limit_s(3.0) == 3 * known.limit_s(1.0)
+    assert known.limit_s() == pytest.approx(SLACK * 0.2)
