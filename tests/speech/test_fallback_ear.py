@@ -15,8 +15,10 @@ from tests.speech.speaking import ear_at
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.providers import answer_times
 from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.errors import ProviderFailed
+from voice_agent.providers.hedging import GaveNothing
 from voice_agent.speech.fallback_ear import FallbackEar
 from voice_agent.speech.http_ear import EarEndpoint, HttpEar
 from voice_agent.speech.provider_faults import ear_fault
@@ -107,3 +109,25 @@ async def test_frames_that_an_ear_took_when_it_failed_are_not_lost() -> None:
 
     ear = FallbackEar([Impatient(), Counting()])
     assert [heard.text async for heard in ear.listen(frames())] == ["True"]
+
+
+async def test_one_that_hangs_is_soon_given_up_when_the_other_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The turn is not understood then; it does not wait until its call gives the ear up."""
+
+    class Hanging(Ear):
+        name = "hanging"
+
+        async def transcribe(self, clip: Clip) -> str | None:
+            await asyncio.Event().wait()
+            return None
+
+    class Failing(Ear):
+        name = "failing"
+
+        async def transcribe(self, clip: Clip) -> str | None:
+            raise RuntimeError("no")
+
+    monkeypatch.setattr(answer_times, "LAST_S", 0.01)
+    async with asyncio.timeout(15):
+        with pytest.raises(GaveNothing):
+            await FallbackEar([Hanging(), Failing()]).transcribe(CLIP)

@@ -18,9 +18,11 @@ from tests.waiting import until
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
+from voice_agent.providers import answer_times
 from voice_agent.providers.breaker import BreakerState
 from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.errors import ProviderFailed
+from voice_agent.providers.hedging import GaveNothing
 from voice_agent.speech import fallback_voice
 from voice_agent.speech.fallback_voice import FallbackVoice
 from voice_agent.speech.provider_faults import voice_fault
@@ -185,3 +187,30 @@ async def test_voices_that_stall_and_get_no_further_are_not_asked_for_ever(monke
     with pytest.raises(VoiceFailed):
         await said(FallbackVoice(voices), TEXT)
     assert [voice.asked for voice in voices] == [2, 2]
+
+
+class Hanging(Voice):
+    """Gives nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked = 0
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        """Without an end."""
+        self.asked += 1
+        await asyncio.Event().wait()
+        yield VoicedAudio(b"", PCM)
+
+
+@pytest.mark.parametrize("other", [Telling("other", 0), Hanging("other")], ids=["fails", "hangs"])
+async def test_one_that_hangs_is_soon_given_up_when_nobody_else_speaks(
+    other: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that something else can be said: it does not wait until its call gives the voice up."""
+    monkeypatch.setattr(answer_times, "LAST_S", 0.01)
+    hanging = Hanging("one")
+    async with asyncio.timeout(15):
+        with pytest.raises(GaveNothing):
+            await said(FallbackVoice([hanging, other]), TEXT)
+    assert hanging.asked == 1

@@ -14,6 +14,9 @@ LEAST_S = 0.2
 """A packet that was lost is sent again in this time, and a pod that collects garbage is back: neither is a failure."""
 MOST_S = 2.0
 """However long it usually takes: a caller asks "hello?" then."""
+LAST_S = 4.0
+"""So long those that were asked are waited for, at least, when there is nobody else to ask: the caller is to hear soon
+that nobody answers."""
 SLACK = 2.0
 """Times the usual: one that answers as it did for most of its requests is never overdue."""
 KEPT = 40
@@ -50,8 +53,13 @@ class AnswerTimes:
 
     def limit_s(self, size: float = 1.0) -> float:
         """After so long it is overdue. `size`: of what it is asked; what is twice as large may take twice as long."""
+        return min(self._most_s, max(self._least_s, self._slow_s() * size))
+
+    def last_s(self, size: float = 1.0) -> float:
+        """After so long it is given up, if there is nobody else to ask. `size`: as for `limit_s`."""
+        return max(LAST_S, self._slow_s() * size)
+
+    def _slow_s(self) -> float:
         if len(self._newest) < ENOUGH:
-            usual_s = self.start_s
-        else:
-            usual_s = SLACK * sorted(self._newest)[-1 - max(ENOUGH // 2, len(self._newest) // UNUSUAL)]
-        return min(self._most_s, max(self._least_s, usual_s * size))
+            return self.start_s
+        return SLACK * sorted(self._newest)[-1 - max(ENOUGH // 2, len(self._newest) // UNUSUAL)]

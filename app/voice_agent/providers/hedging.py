@@ -29,6 +29,10 @@ class NoneAnswered(Exception):
         self.failed = failed
 
 
+class GaveNothing(Exception):
+    """It was given up, when there was nobody else to ask."""
+
+
 @dataclass(frozen=True, slots=True)
 class HedgedAnswer(Generic[T]):
     """What the first that answered gives. Read `items` once; what it raises there is the reader's to deal with."""
@@ -64,6 +68,11 @@ class _Attempt(Generic[T]):
     def limit_s(self) -> float:
         """After so long it is overdue."""
         return self._times.limit_s(self._size)
+
+    @property
+    def last_s(self) -> float:
+        """After so long it is given up when there is nobody else to ask."""
+        return self._times.last_s(self._size)
 
     @property
     def _waited_s(self) -> float:
@@ -104,16 +113,18 @@ async def first_to_answer(
     failures: tuple[type[Exception], ...] = (ProviderFailed,),
     *,
     size: float = 1.0,
+    gives_up: bool = False,
 ) -> AsyncIterator[HedgedAnswer[T]]:
     """Ask the first; whenever the last that was asked is overdue, or one fails, ask the next as well.
 
     `times`: of each, which learn from this; `size`: of what is asked, see `AnswerTimes`. One that ends without an item
     has answered. The others are closed then, and all of them at the end, cancelled or not. Raises `NoneAnswered` when
-    all fail with one of `failures`, and any other error at once.
+    all fail with one of `failures`, and any other error at once. `gives_up`: so has one that gives nothing when
+    there is nobody else to ask (`GaveNothing`); one that was alone from the beginning is waited for.
     """
     attempts: list[_Attempt[T]] = []
     try:
-        winner, failed = await _race(starts, times, failures, attempts, size)
+        winner, failed = await _race(starts, times, failures, attempts, size, gives_up=gives_up and len(starts) > 1)
         losers = [attempt for attempt in attempts if attempt is not winner]
         for loser in losers:
             loser.close()
@@ -135,6 +146,8 @@ async def _race(
     failures: tuple[type[Exception], ...],
     attempts: list[_Attempt[T]],
     size: float,
+    *,
+    gives_up: bool,
 ) -> tuple[_Attempt[T], dict[int, Exception]]:
     failed: dict[int, Exception] = {}
     running: dict[asyncio.Task[T], _Attempt[T]] = {}
@@ -146,7 +159,10 @@ async def _race(
             running[attempts[-1].first] = attempts[-1]
         some_failed = False
         while running and not some_failed:
-            limit_s = attempts[-1].limit_s if waiting else None
+            if waiting:
+                limit_s: float | None = attempts[-1].limit_s
+            else:
+                limit_s = max(attempt.last_s for attempt in running.values()) if gives_up else None
             done, _ = await asyncio.wait(running, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 attempt = running.pop(task)
@@ -158,6 +174,8 @@ async def _race(
                 failed[attempt.index] = error
                 some_failed = True
             if not done:
+                if not waiting:
+                    raise NoneAnswered(failed | {one.index: GaveNothing() for one in running.values()})
                 break
     raise NoneAnswered(failed)
 

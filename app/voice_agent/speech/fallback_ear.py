@@ -81,7 +81,7 @@ class FallbackEar(Ear):
         times = [self._times[self.ears.index(ear)] for ear in ears]
         size = 1 + clip.format.ms(len(clip.audio)) / LONG_TURN_MS
         try:
-            async with first_to_answer(starts, times, (Exception,), size=size) as answer:
+            async with first_to_answer(starts, times, (Exception,), size=size, gives_up=True) as answer:
                 for index, after_s in answer.overtaken.items():
                     tell_overtaken(ears[index], after_s)
                 async for text in answer.items:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ import structlog
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.providers.answer_times import AnswerTimes
-from voice_agent.providers.hedging import NoneAnswered, first_to_answer
+from voice_agent.providers.hedging import GaveNothing, NoneAnswered, first_to_answer
 from voice_agent.speech.preference import in_order, kind_of, tell_overtaken
 from voice_agent.speech.voice_take import HELD_LATER_MS, HELD_MS, VoiceTake
 from voice_agent.speech.word_boundaries import WORD
@@ -71,7 +71,8 @@ class FallbackVoice(Voice):
         attempt = self._attempt(utterance, 0, failed)
         try:
             while True:
-                while (piece := await attempt.take.next_slice(partial(self._patience_s, attempt))) is not None:
+                patience_s = partial(self._patience_s, attempt)
+                while (piece := await attempt.take.next_slice(patience_s)) is not None:
                     yield attempt.placed(piece)
                 if attempt.take.is_complete:
                     self._learn(attempt)
@@ -99,7 +100,8 @@ class FallbackVoice(Voice):
         names = ",".join(voice.name for voice in last.asked)
         kind = kind_of(error)
         log.warning("a voice failed, and another one goes on", voice=names, kind=kind, from_chars=from_chars)
-        if len(failed) >= TRIES * len(self.voices) and (error is not None or not cut.chars):
+        is_last = len(failed) >= TRIES * len(self.voices) and (error is not None or not cut.chars)
+        if is_last or isinstance(error, GaveNothing):
             raise error or VoiceFailed(names, "silent", "gave nothing more in time")
         return self._attempt(last.utterance, from_chars, failed)
 
@@ -116,7 +118,7 @@ class FallbackVoice(Voice):
 
     def _learn(self, attempt: _VoiceAttempt) -> None:
         for voice in attempt.asked:
-            self._times_of(voice).pauses.add(attempt.take.longest_pause_s)
+            self._times_of(voice).pauses.add(attempt.longest_pause_s)
         if attempt.asked and (pace := attempt.take.pace()) is not None:
             key = self._key(attempt)
             if len(self._paces) >= MAX_PACES:
@@ -133,7 +135,7 @@ class _VoiceTimes:
 
     first: AnswerTimes = field(default_factory=AnswerTimes)
     """To its first audio."""
-    pauses: AnswerTimes = field(default_factory=partial(AnswerTimes, STALLED_S))
+    pauses: AnswerTimes = field(default_factory=lambda: AnswerTimes(STALLED_S))
     """Of each text the longest between two pieces."""
 
 
@@ -149,6 +151,8 @@ class _VoiceAttempt:
         self.take = VoiceTake(utterance.text[from_chars:], utterance.speed, HELD_LATER_MS if from_chars else HELD_MS)
         self.asked: tuple[Voice, ...] = ()
         """Who is saying it; all of them, where none has begun."""
+        self.longest_pause_s = 0.0
+        """Between two pieces of it, without the time in which none was taken."""
         self._voices = voices
         self._times = times
         self._has_placed = from_chars == 0
@@ -162,6 +166,14 @@ class _VoiceAttempt:
             words = [[0, self.from_chars], *words]
         return replace(piece, words=words)
 
+    async def _timed(self, pieces: AsyncGenerator[VoicedAudio, None]) -> AsyncGenerator[VoicedAudio, None]:
+        loop = asyncio.get_running_loop()
+        wanted_at_s = loop.time()  # The first piece is there.
+        async for piece in pieces:
+            self.longest_pause_s = max(self.longest_pause_s, loop.time() - wanted_at_s)
+            yield piece
+            wanted_at_s = loop.time()
+
     async def _run(self) -> None:
         rest = replace(self.utterance, text=self.utterance.text[self.from_chars :])
         if WORD.search(rest.text) is None:
@@ -170,11 +182,12 @@ class _VoiceAttempt:
         error: Exception | None = None
         starts = [partial(_spoken, voice, rest) for voice in self._voices]
         try:
-            async with first_to_answer(starts, self._times, (Exception,)) as answer:
+            async with first_to_answer(starts, self._times, (Exception,), gives_up=True) as answer:
                 for index, after_s in answer.overtaken.items():
                     tell_overtaken(self._voices[index], after_s)
                 self.asked = (self._voices[answer.index],)
-                await self.take.receive(answer.items)
+                async with aclosing(self._timed(answer.items)) as pieces:
+                    await self.take.receive(pieces)
         except NoneAnswered as none:
             self.asked = tuple(self._voices)
             error = list(none.failed.values())[-1]

@@ -59,8 +59,6 @@ class VoiceTake:
         self._taken = asyncio.Event()
         self.error: Exception | None = None
         self.is_over = False
-        self.longest_pause_s = 0.0
-        """That passed between two pieces, without the time in which none was taken."""
 
     @property
     def is_complete(self) -> bool:
@@ -76,11 +74,7 @@ class VoiceTake:
         """Take all that the voice gives; raises what it raises."""
         converter: Converter | None = None
         source: AudioFormat | None = None
-        loop = asyncio.get_running_loop()
-        asked_at_s = loop.time()
         async for piece in pieces:
-            if self.has_audio:
-                self.longest_pause_s = max(self.longest_pause_s, loop.time() - asked_at_s)
             if converter is None or piece.format != source:
                 source, converter = piece.format, Converter(piece.format, PCM)
             at_ms = PCM.ms(self._came_bytes)
@@ -89,7 +83,6 @@ class VoiceTake:
             while len(self._ahead) >= AHEAD_BYTES:
                 self._taken.clear()
                 await self._taken.wait()
-            asked_at_s = loop.time()
 
     def end(self, error: Exception | None, voice: str = "") -> None:
         """The voice gives nothing more; `error`: it has failed. So has one that was faster than anybody speaks."""
