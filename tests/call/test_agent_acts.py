@@ -48,6 +48,22 @@ def test_an_unprompted_speech_opens_a_response_that_closes_with_its_event() -> N
     assert types(call).count("response.created") == 1
 
 
+def test_a_response_that_its_model_did_not_end_is_incomplete() -> None:
+    """What was said stands; a response that belongs to another event is not touched by it."""
+    call = asked_call()
+    said(call, "reply", "So far.")
+    feed(call, inputs.EventDone(first(call).number, None, "max_output_tokens"))
+    [response] = [event["response"] for event in emitted(call) if event["type"] == "response.done"]
+    assert response["status"] == "incomplete"
+    assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert response["output"][0]["content"][0]["transcript"] == "So far."
+    assert call.response is None
+    other = engine_call(started=False)
+    feed(other, inputs.CreateResponse({}))
+    feed(other, inputs.EventDone(first(other).number, None, "content_filter"))
+    assert other.response is not None
+
+
 def test_a_speech_goes_into_the_response_that_is_asked_for_behind_it() -> None:
     """There is one at a time; it stays open for its own event, whose speech begins behind what was said."""
     call = engine_call(started=False)

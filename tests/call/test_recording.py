@@ -65,6 +65,7 @@ ONE_OF_EACH: list[Input] = [
     inputs.TimersDue(),
     inputs.DtmfPressed("#"),
     inputs.EventDone(3, {"n": [1]}),
+    inputs.EventDone(3, None, "max_output_tokens"),
     inputs.EventFailed(3, "broke", Apology("sorry", b"\x05\x00")),
     inputs.SpeechBegun(3, "reply", interruptible=False),
     inputs.SpeechEnded(3, "reply"),

@@ -39,7 +39,7 @@ class Body:
 
 def chat(asked: Mapping[str, Any], answer: Answer, number: int) -> Body:
     """What a model answers, streamed or whole."""
-    finish = "tool_calls" if answer.tool_calls else "stop"
+    finish = "tool_calls" if answer.tool_calls else answer.finish
     tokens = answer.tokens
     most = asked.get("max_completion_tokens") or asked.get("max_tokens")
     if most and len(tokens) > most:

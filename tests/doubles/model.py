@@ -56,6 +56,8 @@ class Answer:
 
     text: str
     tool_calls: Sequence[ToolCall] = field(default=())
+    finish: str = "stop"
+    """Why it ends, where it calls nothing."""
 
     @property
     def tokens(self) -> list[str]:

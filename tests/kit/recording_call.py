@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.audio import PCM, AudioFormat
-from voice_agent.kit.call import Call, Caller, IdempotencyKey, Item, KeyReused, Session, SideEffect
+from voice_agent.kit.call import Call, Caller, IdempotencyKey, IncompleteReason, Item, KeyReused, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Event
 from voice_agent.kit.hearing import Hearing
@@ -159,6 +159,9 @@ class RecordingCall(Call):
         if key not in self.results:
             self.results[key] = json.loads(json.dumps(await run(IdempotencyKey(f"key of {key}"))))
         return self.results[key]
+
+    def end_incomplete(self, reason: IncompleteReason) -> None:
+        self.acts.append(("end_incomplete", reason))
 
     async def call_tool(self, key: str, name: str, arguments: str | Mapping[str, Any]) -> None:
         self._use(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 
@@ -68,7 +69,12 @@ class QuietConnection(Connection):
     @property
     def pushed(self) -> list[str]:
         """Types of the events that wait to be sent."""
-        return [orjson.loads(entry.head)["type"] for entry in self._unsent]
+        return [event["type"] for event in self.events]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Those that wait to be sent, without their audio."""
+        return [orjson.loads(entry.head) for entry in self._unsent]
 
 
 class Alone:

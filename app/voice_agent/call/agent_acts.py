@@ -89,7 +89,8 @@ def _done(call: CallRecord, ledger: AgentLedger, event: EventDone, now_ms: int) 
         call.record.mark("agent")
     response = call.response
     if response is not None and response.event_number == event.event_number:
-        close(call, "completed", None, now_ms)
+        reason = event.incomplete_reason
+        close(call, "incomplete" if reason else "completed", events.incomplete(reason) if reason else None, now_ms)
     else:
         _leave_to_its_own_event(call, ledger, is_complete=True)
     return _acknowledge(call, ledger, now_ms)

@@ -221,7 +221,7 @@ def cancelled(reason: str) -> Body:
 
 
 def incomplete(reason: str) -> Body:
-    """`status_details` of a response that stopped early: ``max_output_tokens``."""
+    """`status_details` of a response that stopped early: ``max_output_tokens``, ``content_filter``."""
     return {"type": "incomplete", "reason": reason}
 
 

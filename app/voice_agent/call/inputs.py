@@ -305,11 +305,13 @@ FromAgent = (
 class EventDone:
     """The agent is through with the event, and asks for the next one.
 
-    One write drops the event and its acts, keeps `state` (None: as it is), and closes the response that belongs to it.
+    One write drops the event and its acts, keeps `state` (None: as it is), and closes the response that belongs to it:
+    with an `incomplete_reason` as incomplete.
     """
 
     event_number: int
     state: dict[str, Any] | None = None
+    incomplete_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ At most one response is under way. It is opened by `response.create`, by turn de
     (none) ── create, start_response ──> in progress ──┬── the agent finished ──────────────> completed
                                                        ├── response.cancel, barge-in,
                                                        │   truncated or deleted while spoken ─> cancelled
-                                                       ├── MAX_RESPONSE_CHARS ───────────────> incomplete
+                                                       ├── MAX_RESPONSE_CHARS, its model was
+                                                       │   cut short ─────────────────────────> incomplete
                                                        └── the agent failed ─────────────────> failed
 
 `close` closes the item under way with what was sent of it, emits `response.done`, and empties the record's fields of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.clip import Clip
@@ -34,6 +34,9 @@ class IdempotencyKey(str):
 
 SideEffect = Callable[[IdempotencyKey], Awaitable[Any]]
 """Something done in the world under an idempotency key; gives what survives JSON."""
+
+IncompleteReason = Literal["max_output_tokens", "content_filter"]
+"""Why a model did not say all that it had to say."""
 
 
 class KeyReused(Exception):
@@ -133,6 +136,13 @@ class Call(Protocol):
         """Say something. Left without an error, all of it is durable, and its item complete.
 
         In an event for which no response is open one is opened, and is closed with the event.
+        """
+
+    def end_incomplete(self, reason: IncompleteReason) -> None:
+        """Have the response of the event in hand, once it is acknowledged, end as ``incomplete`` for this reason.
+
+        Durable with the acknowledgement; a handler that is begun again on another pod says it again. Of an event that
+        has no response of its own it means nothing.
         """
 
     async def once(self, key: str, run: SideEffect) -> Any:

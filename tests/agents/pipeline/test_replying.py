@@ -80,6 +80,15 @@ def test_a_tool_of_the_agent_runs_and_the_model_says_what_it_gave() -> None:
     assert [name for name, keys in run.side_effects.items() if keys != 1] == []
 
 
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_an_answer_that_is_cut_short_is_an_incomplete_response(finish: str) -> None:
+    """By its length or by a filter, as the protocol has it; with a crash at any moment the same."""
+    models = Models(Scripted(Answer("So far. ", finish=finish)))
+    run = survives(models.agent, [Type("hello")], surroundings=models.around(), every=3)
+    assert run.errors == []
+    assert [(reply.status, reply.text) for reply in run.replies] == [("incomplete", "So far. ")]
+
+
 def test_a_later_turn_knows_what_a_tool_gave_in_an_earlier_one() -> None:
     """Though no item of the conversation says it."""
     models = Models(agent=Clerk)

@@ -205,6 +205,26 @@ async def test_a_response_is_open_until_its_event_is_done() -> None:
         assert its.call.response is None
 
 
+async def test_a_response_ends_incomplete_where_its_event_says_so() -> None:
+    """With the reason that it gives; not with one that the protocol does not know."""
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Hi.")
+        with pytest.raises(ValueError, match="'tired' is none of max_output_tokens, content_filter"):
+            call.end_incomplete("tired")  # type: ignore[arg-type]  # what an author may write
+        call.end_incomplete("content_filter")
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        connection = its.attach()
+        await settled(its)
+        for _ in range(2):
+            its.live.feed(CreateResponse({}))
+            await settled(its)
+    ended = [event["response"] for event in connection.events if event["type"] == "response.done"]
+    assert [each["status_details"] for each in ended] == [{"type": "incomplete", "reason": "content_filter"}] * 2
+
+
 async def test_a_speech_returns_when_all_of_it_is_durable() -> None:
     """The store has its item, complete."""
     held: list[Snapshot | None] = []

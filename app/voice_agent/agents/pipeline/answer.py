@@ -14,6 +14,7 @@ from voice_agent.providers.chat_chunks import ToolCall
 FAILED = "failed"
 """As the reason why an answer ends: no model was there to end it."""
 FILTERED = "content_filter"
+CUT_SHORT = "length"
 ANNOUNCED = 2
 """So many pieces ahead a voice is told of what it is to say."""
 

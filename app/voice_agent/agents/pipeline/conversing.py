@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from voice_agent.agents.pipeline.answer import FAILED, FILTERED
+from voice_agent.agents.pipeline.answer import CUT_SHORT, FAILED, FILTERED
 from voice_agent.agents.pipeline.asking import Asking, Question, question
 from voice_agent.agents.pipeline.context import newest
 from voice_agent.agents.pipeline.last_resort import LastResort
@@ -88,6 +88,10 @@ class PipelineCall:
         except VoiceFailed as error:
             await self._last_resort.apologise(self._call, wants_audio=asked.wants_audio, voice_failed=error)
             return
+        if answer.reason == CUT_SHORT:
+            self._call.end_incomplete("max_output_tokens")
+        elif answer.reason == FILTERED:
+            self._call.end_incomplete("content_filter")
         if answer.reason == FAILED:
             await self._last_resort.apologise(self._call, wants_audio=asked.wants_audio)
         elif answer.reason == FILTERED and not answer.text.strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import orjson
 
@@ -21,7 +21,7 @@ from voice_agent.call.inputs import (
     TransferAsked,
 )
 from voice_agent.call.items import is_spoken_by_user
-from voice_agent.kit.call import Caller, IdempotencyKey, Item, Session, SideEffect
+from voice_agent.kit.call import Caller, IdempotencyKey, IncompleteReason, Item, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
 from voice_agent.kit.hearing import Hearing
@@ -122,6 +122,12 @@ class AgentCall:
         work.feed(TranscriptGiven(item_id, text))
         with work.waiting():
             await work.wait_durable()
+
+    def end_incomplete(self, reason: IncompleteReason) -> None:
+        """See `kit.Call`."""
+        if reason not in get_args(IncompleteReason):
+            raise ValueError(f"{reason!r:.80} is none of {', '.join(get_args(IncompleteReason))}")
+        self._handling().incomplete_reason = reason
 
     def _live(self, reader: LiveReader[Live]) -> LiveReader[Live]:
         if self._work.end.outcome is not None:

@@ -40,6 +40,8 @@ class Handling:
         """What is being said."""
         self.prepared: PreparedSpeech | None = None
         """What is to be said next in `speech`, as far as the agent has told."""
+        self.incomplete_reason = ""
+        """Why the event's response ends incomplete; "": it does not."""
         self._rest: asyncio.Task[None] | None = None
         """Says what was left of a sentence when the pod before was gone."""
         self._ledger = ledger

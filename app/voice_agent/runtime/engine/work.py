@@ -148,7 +148,7 @@ class AgentWork:
         self.handling = None
         if diverged := handling.diverged():
             self.tell_divergence("acts", diverged)
-        self.feed(EventDone(handling.number, state))
+        self.feed(EventDone(handling.number, state, handling.incomplete_reason))
 
     def reset(self) -> None:
         """The run under way is over; what it did not acknowledge comes again."""
