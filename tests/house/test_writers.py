@@ -11,8 +11,8 @@ from tests.house.measures import APP
 from tests.house.writers import rules_of, writers
 
 RULES = rules_of(APP / "voice_agent" / "call")
-OTHERS = frozenset({"call", "agents", "client", "operate", "rehearse"})
-"""The rules themselves; and folders in which a call is an agent's, or the client's end of one."""
+OTHERS = frozenset({"call", "agents", "client", "operate", "providers", "rehearse"})
+"""The rules themselves; and folders in which a call is an agent's, a client's end of one, or one of a function."""
 
 
 def test_nothing_outside_the_rules_changes_a_call() -> None:

@@ -12,6 +12,7 @@ from tests.doubles.serving import Served
 from tests.doubles.tones import sound_of
 from tests.servers import free_port
 from tests.speech.speaking import ear_at
+from tests.waiting import PATIENCE_S
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
@@ -128,6 +129,6 @@ async def test_one_that_hangs_is_soon_given_up_when_the_other_fails(monkeypatch:
             raise RuntimeError("no")
 
     monkeypatch.setattr(answer_times, "LAST_S", 0.01)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(GaveNothing):
             await FallbackEar([Hanging(), Failing()]).transcribe(CLIP)

@@ -14,7 +14,7 @@ from tests.doubles.faults import Fault
 from tests.doubles.serving import Served
 from tests.doubles.tones import sound_of, words_in
 from tests.speech.speaking import joined, said, voice_at
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
@@ -210,7 +210,7 @@ async def test_one_that_hangs_is_soon_given_up_when_nobody_else_speaks(
     """So that something else can be said: it does not wait until its call gives the voice up."""
     monkeypatch.setattr(answer_times, "LAST_S", 0.01)
     hanging = Hanging("one")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(GaveNothing):
             await said(FallbackVoice([hanging, other]), TEXT)
     assert hanging.asked == 1

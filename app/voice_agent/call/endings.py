@@ -11,13 +11,14 @@ from voice_agent.call.event_ids import event_id
 def ending(record: Mapping[str, bytes]) -> dict[str, Any]:
     """``outcome`` of an ended call's record, ``last_event_id``, and ``transfer`` where the client is to call somebody.
 
-    That is what its last event, ``call.transfer``, says, of which the number is the last one.
+    That is what its last event, ``call.transfer``, says, of which the number is the last one. A damaged record tells
+    as much as it holds.
     """
-    told: dict[str, Any] = {
-        "outcome": record.get("outcome", b"").decode(),
-        "last_event_id": event_id(int(record.get("seq") or b"0")),
-    }
-    if target := record.get("transfer", b"").decode():
+    told: dict[str, Any] = {"outcome": record.get("outcome", b"").decode(errors="replace")}
+    seq = record.get("seq") or b"0"
+    if seq.isdigit():
+        told["last_event_id"] = event_id(int(seq))
+    if target := record.get("transfer", b"").decode(errors="replace"):
         told["transfer"] = {"target": target}
     return told
 

@@ -29,7 +29,7 @@ from tests.agents.relay.fake_upstream import (
 )
 from tests.agents.relay.relayed import relayed
 from tests.doubles.tones import sound_of, words_in
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.relay import dialing, reply_source, session, sessions, upstream_socket
 from voice_agent.agents.relay.reply_source import MOST_IN_VAIN
 from voice_agent.agents.relay.upstream_reply import UpstreamLost
@@ -301,7 +301,7 @@ async def test_an_upstream_that_reads_nothing_is_left_and_its_socket_closed(monk
         with pytest.raises(UpstreamLost, match="does not read"):
             while True:
                 await socket.send("x" * 90_000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await socket.close()
             await connection.wait_closed()
         for one in server.connections:

@@ -117,7 +117,7 @@ class AnswerReader:
                     await self._take(found)
                     return
             except ProviderFailed as error:
-                log.warning("a model broke its answer off", provider=error.provider, reason=str(error))
+                log.warning("a model broke its answer off", provider=error.provider, kind=error.kind)
             except OutOfPatience:
                 if self._answer.done():
                     return  # Of its usage nothing is known.
