@@ -23,9 +23,10 @@ from voice_agent.call.agent_acts import MAX_ACTS
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import CancelResponse, CreateItem, CreateResponse, DeleteItem, Transcribed, TruncateItem
 from voice_agent.kit.call import Call
+from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Started, Timer
 from voice_agent.kit.speech import Played, SpeechInterrupted
-from voice_agent.kit.voice import Utterance
+from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.engine.handling import ActRefused
 
@@ -723,3 +724,49 @@ async def test_a_call_that_could_not_be_let_go_of_tells_its_agent_of_the_end() -
         its.live.resume_work()
         its.live.finish("timeout")
         await until(lambda: agent.kinds == ["Started", "Ended"])
+
+
+class GroupVoice(Voice):
+    """Waits in a group of tasks of which one raises when it is cancelled."""
+
+    name = "group"
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._fail_when_cancelled())
+            await asyncio.Event().wait()
+        yield VoicedAudio(b"", PCM)
+
+    async def _fail_when_cancelled(self) -> None:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ConnectionError("given up")
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_a_run_that_goes_elsewhere_ends_though_its_voice_fails_over_that(cancels: int) -> None:
+    """What fails because it is cancelled is no failure, and keeps no run of an agent that nobody wants."""
+    voice = GroupVoice()
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Hello.")
+
+    agent = Acting(when(Asked, act))
+    agent.voice = voice
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await voice.asked.wait()
+        [task] = its.live.responder.cancel()
+        for _ in range(cancels - 1):
+            await asyncio.sleep(0)
+            task.cancel()
+        await until(task.done)
+        assert task.cancelled()
+        assert not [each for each in its.observer.counts if "agent_fault" in each]

@@ -180,12 +180,20 @@ class AgentRun:
         try:
             await InterruptibleSteps(work, self.work.watch, self._interruption)
         except Exception as error:
-            if task is self._task and self.work.end.outcome is None:  # Else it is not wanted any more.
+            if self.work.end.outcome is None:  # Else it may have had its time.
                 take_back_group_cancel(error)
-            if task is None or not task.cancelling():
+            if self._is_wanted(task):
                 raise
-        if task is not None and task.cancelling():
+        if not self._is_wanted(task):
             raise asyncio.CancelledError
+
+    def _is_wanted(self, task: asyncio.Task[None] | None) -> bool:
+        """Whether this task is the call's, and nobody has cancelled it.
+
+        A voice in it may have taken its cancellation for that of a group (`take_back_group_cancel`): a run that was
+        cancelled ends all the same.
+        """
+        return task is not None and task is self._task and not task.cancelling()
 
     def _run_raised(self, error: BaseException) -> None:
         """What ended a run. Raises the cancellation of the agent's task."""
@@ -193,8 +201,7 @@ class AgentRun:
             self._end_interrupted()
             return
         if isinstance(error, asyncio.CancelledError):
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if not self._is_wanted(asyncio.current_task()):
                 raise error
             if self.work.end.outcome is None:
                 self._fail("raised", "something it waited for was cancelled")
