@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 STAMP := $(VENV)/.installed
 RUN_STAMP := $(VENV)/.installed-run
+LIGHT_STAMP := $(VENV)/.installed-run-light
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile models mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
+.PHONY: help setup tools run run-light call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile models mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +26,15 @@ $(VENV)/bin/python:
 		|| { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# What a user needs, no more: a server, a client and the agent that speaks by itself.
-$(RUN_STAMP): locks/run.txt pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r locks/run.txt
+# The least that a user needs: a server, a client and an agent that understands what its grammar has.
+$(LIGHT_STAMP): locks/run-light.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r locks/run-light.txt
 	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# With the engines that understand free speech and speak naturally.
+$(RUN_STAMP): $(LIGHT_STAMP) locks/run.txt
+	$(PIP) --require-hashes -r locks/run.txt
 	@touch $@
 
 $(STAMP): $(RUN_STAMP) locks/test.txt locks/deploy.txt
@@ -39,13 +45,18 @@ $(STAMP): $(RUN_STAMP) locks/test.txt locks/deploy.txt
 tools: setup ## HAProxy and Prometheus, for the tests and the rehearsal, without root
 	@deploy/fetch-tools.sh $(VENV)
 
-run: $(RUN_STAMP) ## start a pod on the embedded store; options: make run ARGS="--port 8081 --color green"
-	VOICE_LOG_FORMAT=$${VOICE_LOG_FORMAT:-console} exec $(BIN)/voice-agent serve $(ARGS)
+SERVE = VOICE_LOG_FORMAT=$${VOICE_LOG_FORMAT:-console} exec $(BIN)/voice-agent serve $(ARGS)
 
-call: $(RUN_STAMP) ## talk to the pod that `make run` started; options: make call ARGS="--help"
+run: $(RUN_STAMP) ## start a pod on the embedded store; options: make run ARGS="--port 8081 --color green"
+	$(SERVE)
+
+run-light: $(LIGHT_STAMP) ## the same in a third of the space: small engines, for speech as the grammar has it
+	$(SERVE)
+
+call: $(LIGHT_STAMP) ## talk to the pod that `make run` started; options: make call ARGS="--help"
 	$(BIN)/voice-agent call $(ARGS)
 
-wheel: $(RUN_STAMP) ## build dist/voice_agent-….whl, with the locked build backend
+wheel: $(LIGHT_STAMP) ## build dist/voice_agent-….whl, with the locked build backend
 	rm -rf build app/*.egg-info
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
@@ -169,8 +180,9 @@ lock: $(VENV)/clients/.installed ## choose new versions of all dependencies
 	$(COMPILE) pyproject.toml --all-extras --group build --group test --group deploy $(KEPT) -o $(ALL)
 	$(PART) -o locks/core.txt
 	$(PART) --extra operate -o locks/operator.txt
-	$(PART) --extra demo --group build -o locks/run.txt
-	$(PART) --extra demo --extra rehearse --extra microphone --group build --group test -o locks/test.txt
+	$(PART) --extra demo --group build -o locks/run-light.txt
+	$(PART) --extra natural --group build -o locks/run.txt
+	$(PART) --extra natural --extra piper --extra rehearse --extra microphone --group build --group test -o locks/test.txt
 	$(PART) --extra operate --group deploy -o locks/deploy.txt
 	$(COMPILE) --group build pyproject.toml -c $(ALL) --only-group build -o locks/build.txt
 	rm $(ALL)
