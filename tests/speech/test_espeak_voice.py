@@ -14,8 +14,9 @@ from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.voice import Utterance
 from voice_agent.speech.espeak_voice import EspeakVoice
 from voice_agent.speech.pocketsphinx_ear import PocketsphinxEar
+from voice_agent.speech.speech_process import SpeechFailed
 from voice_agent.speech.synthesis import speak
-from voice_agent.speech.workers import SpeechFailed, SpeechWorkers
+from voice_agent.speech.workers import SpeechWorkers
 from voice_agent.testing import EarContract, VoiceContract
 
 ROOT = Path(__file__).parents[2]

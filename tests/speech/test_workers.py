@@ -14,14 +14,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NoReturn
 
+import orjson
 import pytest
 import pytest_asyncio
 
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.audio import PCM
+from voice_agent.kit.ear import Transcript
 from voice_agent.speech import workers as pool
 from voice_agent.speech.framing import HEADER
-from voice_agent.speech.workers import SpeechFailed, SpeechWorkers
+from voice_agent.speech.speech_process import Engines, SpeechFailed, SpeechProcess, WorkerLost
+from voice_agent.speech.speech_work import WORK, SpeechWork
+from voice_agent.speech.workers import SpeechWorkers
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +33,8 @@ ROOT = Path(__file__).parents[2]
 @pytest_asyncio.fixture
 async def workers() -> AsyncIterator[SpeechWorkers]:
     speech = SpeechWorkers(1)
+    speech.use("espeak")
+    speech.use("pocketsphinx")
     await speech.open()
     await speech.ready()
     yield speech
@@ -52,19 +58,19 @@ async def test_what_a_caller_says_is_heard(workers: SpeechWorkers) -> None:
     """A recording of a caller is transcribed by a worker."""
     with wave.open(str(ROOT / "samples" / "caller-day.wav")) as recording:
         said = recording.readframes(recording.getnframes())
-    assert await workers.transcribe(said, PCM) == "next tuesday"
+    assert await workers.transcribe(said, PCM) == Transcript("next tuesday")
 
 
 async def test_no_speech_is_the_empty_text(workers: SpeechWorkers) -> None:
     """Silence is "" and not None."""
-    assert await workers.transcribe(bytes(PCM.size(2000)), PCM) == ""
+    assert await workers.transcribe(bytes(PCM.size(2000)), PCM) == Transcript("")
 
 
 async def test_a_clip_longer_than_any_sentence_costs_nothing(workers: SpeechWorkers) -> None:
     """Half an hour of sound is not understood, at once."""
     clip = bytes(PCM.size(30 * 60_000))
     began_s = time.process_time()
-    assert await workers.transcribe(clip, PCM) is None
+    assert await workers.transcribe(clip, PCM) == Transcript(None)
     assert time.process_time() - began_s < 0.5
 
 
@@ -83,7 +89,7 @@ async def test_a_job_on_a_worker_that_dies_is_done_by_the_next(workers: SpeechWo
     os.kill(pid, signal.SIGSTOP)
     job = asyncio.create_task(workers.synthesize("hello", "alloy"))
     await asyncio.sleep(0)
-    await until(lambda: workers._jobs.empty())
+    await until(lambda: not workers._jobs)
     os.kill(pid, signal.SIGKILL)
     assert await job
     assert pids_of(workers) != (pid,)
@@ -100,7 +106,10 @@ def test_a_parent_that_goes_is_no_error(goes: str) -> None:
             pass_fds=[theirs.fileno()],
             stderr=subprocess.PIPE,
         )
-    head = b'{"do":"synthesize","text":"hello","voice":"alloy","speed":1}'
+    head = orjson.dumps(
+        {"do": "synthesize", "engine": "espeak", "settings": {}, "text": "hello", "voice": "alloy", "speed": 1}
+        | {"seed": "", "language": "en"}
+    )
     job = HEADER.pack(len(head), 0) + head
     with ours:
         if goes == "between two jobs":
@@ -127,19 +136,19 @@ async def test_a_job_that_kills_two_workers_fails(workers: SpeechWorkers, monkey
     """A job is tried twice and then given up; the pool goes on."""
 
     async def lost(*_: object) -> None:
-        raise pool.WorkerLost("for the test")
+        raise WorkerLost("for the test")
 
     with monkeypatch.context() as patch:
         (worker,) = workers._workers.values()
-        started = pool._SpeechProcess.start
+        started = SpeechProcess.start
 
-        async def start() -> pool._SpeechProcess:
-            fresh = await started()
+        async def start(engines: Engines) -> SpeechProcess:
+            fresh = await started(engines)
             patch.setattr(fresh, "ask", lost)
             return fresh
 
         patch.setattr(worker, "ask", lost)
-        patch.setattr(pool._SpeechProcess, "start", start)
+        patch.setattr(SpeechProcess, "start", start)
         patch.setattr(pool, "RETRY_START_S", 0.0)
         with pytest.raises(SpeechFailed, match="Two speech workers"):
             await workers.synthesize("hello", "alloy")
@@ -179,18 +188,18 @@ async def test_a_job_that_comes_before_the_models_are_loaded_waits_for_them() ->
 
 async def test_a_pool_whose_workers_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """`ready` raises what is wrong, and the pool goes on trying: jobs are done once a worker starts."""
-    started = pool._SpeechProcess.start
+    started = SpeechProcess.start
 
-    async def broken() -> pool._SpeechProcess:
+    async def broken(engines: Engines) -> SpeechProcess:
         raise SpeechFailed("no library", retry=True)
 
     monkeypatch.setattr(pool, "RETRY_START_S", 0.01)
-    monkeypatch.setattr(pool._SpeechProcess, "start", broken)
+    monkeypatch.setattr(SpeechProcess, "start", broken)
     speech = SpeechWorkers(1)
     await speech.open()
     with pytest.raises(SpeechFailed, match="no library"):
         await speech.ready()
-    monkeypatch.setattr(pool._SpeechProcess, "start", started)
+    monkeypatch.setattr(SpeechProcess, "start", started)
     assert await speech.synthesize("hello", "alloy")
     await speech.close()
 
@@ -199,8 +208,8 @@ async def test_a_full_queue_refuses(workers: SpeechWorkers, monkeypatch: pytest.
     """Jobs beyond the queue's bound are refused at once and may be tried again later."""
     os.kill(pids_of(workers)[0], signal.SIGSTOP)
     jobs = [asyncio.create_task(workers.synthesize("hello", "alloy")) for _ in range(pool.MAX_WAITING_JOBS)]
-    await until(lambda: workers._jobs.full() or workers._jobs.qsize() == pool.MAX_WAITING_JOBS - 1)
-    while not workers._jobs.full():
+    await until(lambda: len(workers._jobs) >= pool.MAX_WAITING_JOBS - 1)
+    while len(workers._jobs) < pool.MAX_WAITING_JOBS:
         jobs.append(asyncio.create_task(workers.synthesize("hello", "alloy")))
         await asyncio.sleep(0)
     with pytest.raises(SpeechFailed) as refused:
@@ -228,6 +237,58 @@ async def test_closing_ends_processes_and_jobs() -> None:
         await speech.synthesize("hello", "alloy")
 
 
+async def test_an_engine_that_cannot_be_loaded_keeps_the_pool_from_being_ready() -> None:
+    """It is told which, and nothing waits for a worker that will not come."""
+    speech = SpeechWorkers(1)
+    speech.use("no such engine")
+    await speech.open()
+    try:
+        with pytest.raises(SpeechFailed, match="no such engine"):
+            await speech.ready()
+    finally:
+        await speech.close()
+
+
+async def test_a_worker_left_to_others_does_nothing_early() -> None:
+    """Of two workers one at most is at what may not be all that is being said; a voice's job goes past it."""
+    speech = SpeechWorkers(2)
+    speech.use("espeak")
+    await speech.open()
+    await speech.ready()
+    pids = pids_of(speech)
+    clip = bytes(PCM.size(1000))
+
+    async def early() -> Transcript:
+        WORK.set(SpeechWork("call_a", is_early=True))
+        return await speech.transcribe(clip, PCM)
+
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        jobs = [asyncio.create_task(early()) for _ in range(2)]
+        await until(lambda: speech._early == 1 and len(speech._jobs) == 1)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert await speech.synthesize("hello", "alloy")
+        assert await asyncio.gather(*jobs) == [Transcript("")] * 2
+    finally:
+        await speech.close()
+
+
+async def test_what_a_job_costs_is_told_though_nobody_waits(workers: SpeechWorkers) -> None:
+    """The CPU time of a worker is counted for the call, of a job too that was cancelled on it."""
+    work = SpeechWork("call_a")
+    WORK.set(work)
+    (pid,) = pids_of(workers)
+    os.kill(pid, signal.SIGSTOP)
+    job = asyncio.create_task(workers.synthesize("a sentence that nobody waits for", "alloy"))
+    await asyncio.sleep(0)
+    await until(lambda: not workers._jobs)
+    job.cancel()
+    os.kill(pid, signal.SIGCONT)
+    await until(lambda: work.cpu_ms > 0)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_workers_die_with_their_parent() -> None:
     """`kill -9` of the server leaves no worker behind, not even one that is stopped."""
@@ -253,29 +314,28 @@ async def test_workers_die_with_their_parent() -> None:
     await until(lambda: not any(is_up(pid) for pid in pids))
 
 
-async def test_a_cancelled_job_lets_its_audio_go(workers: SpeechWorkers) -> None:
-    """It stands in the queue until a worker is free, without the audio."""
+async def test_a_cancelled_job_leaves_the_queue(workers: SpeechWorkers) -> None:
+    """It does not stand there until a worker is free, and nor does its audio."""
     (pid,) = pids_of(workers)
     os.kill(pid, signal.SIGSTOP)
     first, second = [asyncio.create_task(workers.transcribe(bytes(PCM.size(2000)), PCM)) for _ in range(2)]
     try:
-        await until(lambda: workers._jobs.qsize() == 1)
+        await until(lambda: len(workers._jobs) == 1)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
-        assert workers._jobs.qsize() == 1
-        assert workers._jobs.get_nowait().payload == b""
+        assert len(workers._jobs) == 0
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert await first == ""
+    assert await first == Transcript("")
 
 
 async def test_a_job_ends_though_no_worker_ever_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time runs from the asking: that of a try begins only on a worker."""
 
-    async def does_not_start() -> NoReturn:
+    async def does_not_start(engines: Engines) -> NoReturn:
         raise SpeechFailed("no memory", retry=True)
 
-    monkeypatch.setattr(pool._SpeechProcess, "start", does_not_start)
+    monkeypatch.setattr(SpeechProcess, "start", does_not_start)
     monkeypatch.setattr(pool, "ANSWER_LIMIT_S", 0.05)
     speech = SpeechWorkers(1)
     await speech.open()

@@ -19,6 +19,7 @@ class EspeakVoice(Voice):
     def __init__(self, workers: SpeechWorkers) -> None:
         """`workers` may be shared with others."""
         self._workers = workers
+        workers.use(self.name)
 
     async def open(self) -> None:
         """Start the speech workers; a sentence that comes before they are warm waits for them."""
@@ -34,6 +35,6 @@ class EspeakVoice(Voice):
 
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         """One piece, or none of a text without anything to say. Raises `SpeechFailed`."""
-        spoken = await self._workers.synthesize(utterance.text, utterance.voice, utterance.speed)
+        spoken = await self._workers.synthesize(utterance.text, utterance.voice, utterance.speed, engine=self.name)
         if spoken.audio:
             yield VoicedAudio(spoken.audio, PCM, spoken.words)

@@ -15,6 +15,7 @@ class PocketsphinxEar(Ear):
     def __init__(self, workers: SpeechWorkers) -> None:
         """`workers` may be shared with others."""
         self._workers = workers
+        workers.use(self.name)
 
     async def open(self) -> None:
         """Start the speech workers; an utterance that comes before they are warm waits for them."""
@@ -30,4 +31,4 @@ class PocketsphinxEar(Ear):
 
     async def transcribe(self, clip: Clip) -> str | None:
         """What was said, in small letters. Raises `SpeechFailed`."""
-        return await self._workers.transcribe(clip.audio, clip.format)
+        return (await self._workers.transcribe(clip.audio, clip.format, self.name)).text

@@ -75,8 +75,10 @@ class Recognizer:
             loglevel="FATAL",
         )
 
-    def transcribe(self, audio: bytes, audio_format: AudioFormat) -> str | None:
+    def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str = "en") -> str | None:
         """What was said, in small letters; None: not understood; "": there was no speech."""
+        if language != "en":
+            return None
         if not _has_speech(audio, audio_format):
             return ""
         words = self.words(audio, audio_format)

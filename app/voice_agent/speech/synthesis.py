@@ -101,6 +101,18 @@ def speak(text: str, voice: str | EspeakVariant = DEFAULT_VOICE, speed: float = 
     return SynthesizedSpeech(audio, words)
 
 
+class EspeakEngine:
+    """For the speech workers. It needs no seed, and pronounces all as English."""
+
+    def __init__(self) -> None:
+        """Raises `OSError` when the library or its data cannot be used."""
+        speak("ready")
+
+    def speak(self, text: str, voice: str, speed: float, seed: str, language: str) -> SynthesizedSpeech:
+        """See `speak`."""
+        return speak(text, voice, speed)
+
+
 def _ascending(words: list[tuple[int, int]], text_chars: int) -> list[list[int]]:
     """Without what espeak-ng says twice, as of the parts of a number."""
     kept: list[list[int]] = [[0, 0]]

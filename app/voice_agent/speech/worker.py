@@ -12,7 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import BufferedIOBase
 from typing import Any
@@ -20,9 +21,9 @@ from typing import Any
 import orjson
 
 from voice_agent.call.audio import FORMATS
+from voice_agent.kit.ear import Transcript
+from voice_agent.speech.engines import EarEngine, Engine, VoiceEngine, load
 from voice_agent.speech.framing import HEADER
-from voice_agent.speech.recognition import Recognizer
-from voice_agent.speech.synthesis import speak
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,14 +31,13 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 def main() -> None:
-    """Load the models, then work until the socket closes."""
+    """Work until the socket closes. The first job is to load the engines."""
     descriptor, parent_pid = int(sys.argv[1]), int(sys.argv[2])
     # Signals go to whole process groups; calls under way are finished first, so they are the parent's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent_pid)
-    recognizer = Recognizer()
-    speak("ready")
+    work = _Work()
     # The parent may go in the middle of a job or of an answer: that is the end, and no error.
     with (
         suppress(EOFError, ConnectionError),
@@ -47,7 +47,7 @@ def main() -> None:
         while True:
             head_bytes, payload_bytes = HEADER.unpack(_read(stream, HEADER.size))
             head, payload = orjson.loads(_read(stream, head_bytes)), _read(stream, payload_bytes)
-            answer, audio = _answer(recognizer, head, payload)
+            answer, audio = work.answer(head, payload)
             encoded = orjson.dumps(answer)
             stream.write(HEADER.pack(len(encoded), len(audio)) + encoded + audio)
             stream.flush()
@@ -68,23 +68,47 @@ def _die_with(parent_pid: int) -> None:
         sys.exit(1)
 
 
-def _answer(recognizer: Recognizer, head: dict[str, Any], payload: bytes) -> Answer:
-    def transcribe() -> Answer:
-        return {"text": recognizer.transcribe(payload, FORMATS[head["format"]])}, b""
+class _Work:
+    """The engines that are loaded, and what is done with them."""
 
-    def say() -> Answer:
-        spoken = speak(head["text"], head["voice"], head["speed"])
+    def __init__(self) -> None:
+        self._engines: dict[str, Engine] = {}
+
+    def answer(self, head: dict[str, Any], payload: bytes) -> Answer:
+        """Of one job. One that fails is answered with its error."""
+        jobs: dict[str, Callable[[], Answer]] = {
+            "begin": lambda: self._begin(head),
+            "transcribe": lambda: self._transcribe(head, payload),
+            "synthesize": lambda: self._synthesize(head),
+        }
+        began_s = time.process_time()
+        try:
+            answer, audio = jobs[head["do"]]()
+        except Exception as error:  # noqa: BLE001 the root of a job: the worker goes on
+            answer, audio = {"error": f"{type(error).__name__}: {error}"}, b""
+        return {**answer, "cpu_ms": round((time.process_time() - began_s) * 1000, 1)}, audio
+
+    def _begin(self, head: dict[str, Any]) -> Answer:
+        for name, settings in head["engines"].items():
+            self._engine(name, settings)
+        return {}, b""
+
+    def _transcribe(self, head: dict[str, Any], audio: bytes) -> Answer:
+        engine = self._engine(head["engine"], head["settings"])
+        assert isinstance(engine, EarEngine)
+        found = engine.transcribe(audio, FORMATS[head["format"]], head["language"])
+        return {"text": found.text if isinstance(found, Transcript) else found}, b""
+
+    def _synthesize(self, head: dict[str, Any]) -> Answer:
+        engine = self._engine(head["engine"], head["settings"])
+        assert isinstance(engine, VoiceEngine)
+        spoken = engine.speak(head["text"], head["voice"], head["speed"], head["seed"], head["language"])
         return {"words": spoken.words}, spoken.audio
 
-    jobs: dict[str, Callable[[], Answer]] = {
-        "begin": lambda: ({}, b""),
-        "transcribe": transcribe,
-        "synthesize": say,
-    }
-    try:
-        return jobs[head["do"]]()
-    except Exception as error:  # noqa: BLE001 the root of a job: it is answered with its error, the worker goes on
-        return {"error": f"{type(error).__name__}: {error}"}, b""
+    def _engine(self, name: str, settings: Mapping[str, Any]) -> Engine:
+        if name not in self._engines:
+            self._engines[name] = load(name, settings)
+        return self._engines[name]
 
 
 if __name__ == "__main__":

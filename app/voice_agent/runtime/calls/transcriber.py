@@ -13,6 +13,7 @@ from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.usage import METER, Meter
 from voice_agent.runtime.engine.agent_steps import StepWatch, Watched, result_of
 from voice_agent.runtime.ports import Clock, Observer
+from voice_agent.speech.speech_work import WORK, SpeechWork
 
 EAR_CLOSES_WITHIN_S = 5.0
 """So long an ear may take to end once it is not wanted any more."""
@@ -83,6 +84,7 @@ class Transcriber:
 
     async def _understood(self, work: Coroutine[Any, Any, str | None]) -> str | None:
         METER.set(self._meter)
+        WORK.set(SpeechWork(self._call_id))
         try:
             return await work
         except (Exception, SystemExit, asyncio.CancelledError):

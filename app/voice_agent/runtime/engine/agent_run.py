@@ -35,6 +35,7 @@ from voice_agent.runtime.engine.live_input import LiveInput
 from voice_agent.runtime.engine.metering import CallMeter
 from voice_agent.runtime.engine.work import AgentWork, NoVoice
 from voice_agent.runtime.ports import Clock, Observer
+from voice_agent.speech.speech_work import WORK, SpeechWork
 
 SILENT_S = 30.0
 """So long an agent may do nothing while a reply is due: a caller who hears nothing for longer has hung up."""
@@ -157,6 +158,7 @@ class AgentRun:
         """Run the agent until the call is over. Never raises but when it is cancelled."""
         work = self.work
         METER.set(self._meter)
+        WORK.set(SpeechWork(self._call.call_id))
         WATCH.set(partial(Watched, watch=work.watch))
         while True:
             await work.wait_for_event()
