@@ -31,14 +31,49 @@ def hedged(times: list[float], known: AnswerTimes) -> list[int]:
 
 @given(st.lists(st.tuples(TIMES, st.floats(1.0, 20.0)), max_size=2 * KEPT), st.floats(1.0, 20.0))
 def test_a_limit_is_within_its_bounds(times: list[tuple[float, float]], size: float) -> None:
-    """Whatever came, for whatever is asked; and it is the fixed one until enough is known."""
-    known = AnswerTimes()
+    """Whatever came, for whatever is asked; and it is no longer than the fixed one until enough is known."""
+    known, careful = AnswerTimes(), AnswerTimes(is_costly=True)
+    assert known.limit_s(size) == START_S
     for number, (seconds, its) in enumerate(times):
         if number < ENOUGH:
-            assert known.limit_s() == START_S
+            assert known.limit_s(size) <= careful.limit_s(size) == START_S
+        careful.add(seconds, its)
         known.add(seconds, its)
         assert LEAST_S <= known.limit_s(size) <= MOST_S
     assert AnswerTimes.fixed(7.0).limit_s(size) == 7.0
+
+
+def test_one_that_was_quick_once_is_soon_overdue() -> None:
+    """An ear that few turns were given to: the first that hangs is not waited for as if nothing were known."""
+    known = AnswerTimes()
+    known.add(0.24, 2.0)
+    assert known.limit_s(1.0) == pytest.approx(0.24)
+    known.add(0.11)
+    assert known.limit_s(1.25) == pytest.approx(0.3)
+    known.add(5.0)
+    assert known.limit_s() == START_S
+
+
+def test_one_that_has_never_answered_is_taken_to_be_as_quick_as_others() -> None:
+    """It fails whenever it is asked, so nothing is learned of it; what it takes the others is known."""
+    new, quick, slow = AnswerTimes(), AnswerTimes(), AnswerTimes()
+    assert new.limit_s(1.0, (new, quick, slow)) == START_S
+    quick.add(0.13)
+    for _ in range(ENOUGH):
+        slow.add(1.0)
+    assert new.limit_s(1.0, (new, quick, slow)) == pytest.approx(0.26)
+    assert slow.limit_s(1.0, (new, quick, slow)) == 2.0
+    assert AnswerTimes.fixed(7.0).limit_s(1.0, (quick,)) == 7.0
+
+
+@given(st.floats(0.02, 0.3), st.permutations(["hangs", "hangs", *["usual"] * ENOUGH]))
+def test_one_of_which_few_are_known_may_hang_twice(usual_s: float, requests: list[str]) -> None:
+    """It is waited for as long as ever, though its first request of the pod was slow, too."""
+    known = AnswerTimes()
+    for number in range(ENOUGH):
+        known.add(usual_s if number else 2.9 * usual_s)
+    hedged([60.0 if request == "hangs" else usual_s for request in requests], known)
+    assert known.limit_s() == max(LEAST_S, SLACK * usual_s)
 
 
 @given(st.floats(0.001, MOST_S / SLACK), st.lists(st.floats(1.0, SLACK), max_size=3 * KEPT))

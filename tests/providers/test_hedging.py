@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.waiting import until
-from voice_agent.providers.answer_times import ENOUGH, AnswerTimes
+from voice_agent.providers.answer_times import ENOUGH, FEW_UNUSUAL, AnswerTimes
 from voice_agent.providers.errors import FailureKind, ProviderFailed
 from voice_agent.providers.hedging import NoneAnswered, first_to_answer
 
@@ -155,7 +155,7 @@ async def test_a_provider_that_is_known_to_be_quick_is_soon_overdue_and_what_was
     for _ in range(ENOUGH):
         quick.add(0.001)
     asked = Asked()
-    for _ in range(3):
+    for _ in range(FEW_UNUSUAL + 1):
         async with first_to_answer([asked.start("a", None, "1"), asked.start("b", "x")], [quick, other]) as answer:
             assert (answer.index, list(answer.overtaken)) == (1, [0])
             assert answer.overtaken[0] >= 0.01

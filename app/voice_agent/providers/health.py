@@ -27,7 +27,7 @@ class ProviderHealth:
     budget: RetryBudget = field(default_factory=RetryBudget)
     first_items: AnswerTimes = field(default_factory=AnswerTimes)
     """How long it takes to the first of an answer."""
-    pauses: AnswerTimes = field(default_factory=AnswerTimes)
+    pauses: AnswerTimes = field(default_factory=lambda: AnswerTimes(is_costly=True))
     """Within an answer, of each the longest."""
     failures: Counter[FailureKind] = field(default_factory=Counter)
     answers: int = 0

@@ -48,12 +48,13 @@ class HedgedAnswer(Generic[T]):
 
 
 class _Attempt(Generic[T]):
-    """One that was asked. `times` are told how long it took."""
+    """One that was asked. Its own of `times` is told how long it took."""
 
-    def __init__(self, index: int, items: AsyncGenerator[T, None], times: AnswerTimes, size: float) -> None:
+    def __init__(self, index: int, items: AsyncGenerator[T, None], times: Sequence[AnswerTimes], size: float) -> None:
         self.index = index
         self.items = items
-        self._times = times
+        self._times = times[index]
+        self._all_times = times
         self._size = size
         self._began_s = asyncio.get_running_loop().time()
         self.first: asyncio.Task[T] = asyncio.create_task(self._first(), name=f"attempt {index}")
@@ -67,7 +68,7 @@ class _Attempt(Generic[T]):
     @property
     def limit_s(self) -> float:
         """After so long it is overdue."""
-        return self._times.limit_s(self._size)
+        return self._times.limit_s(self._size, self._all_times)
 
     @property
     def last_s(self) -> float:
@@ -155,7 +156,7 @@ async def _race(
     while running or waiting:
         if waiting:
             index, start = waiting.pop(0)
-            attempts.append(_Attempt(index, start(), times[index], size))
+            attempts.append(_Attempt(index, start(), times, size))
             running[attempts[-1].first] = attempts[-1]
         some_failed = False
         while running and not some_failed:

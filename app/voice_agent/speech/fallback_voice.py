@@ -135,7 +135,7 @@ class _VoiceTimes:
 
     first: AnswerTimes = field(default_factory=AnswerTimes)
     """To its first audio."""
-    pauses: AnswerTimes = field(default_factory=lambda: AnswerTimes(STALLED_S))
+    pauses: AnswerTimes = field(default_factory=lambda: AnswerTimes(STALLED_S, is_costly=True))
     """Of each text the longest between two pieces."""
 
 
