@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run run-light call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile models mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
+.PHONY: help setup tools run run-light call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile models eval-speech mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ hostile: setup ## hostile callers of every kind beside 20 who talk; a minute eac
 
 models: setup ## pipelines on trial: providers fail, pods die, words and usage are counted; 12 minutes; options: make models ARGS="--help"
 	$(BIN)/python -m tests.models $(ARGS)
+
+eval-speech: setup ## strangers talk to the front desk, by each ear, in noise too: how much is understood? an hour, kept; options: make eval-speech ARGS="--help"
+	$(BIN)/python -m tests.eval_speech $(ARGS)
 
 mutants: setup ## change one line at a time of call, runtime and stores: do tests notice? for example: make mutants ARGS="--sample 300"
 	$(BIN)/python -m tests.mutants $(ARGS)

@@ -1,0 +1,134 @@
+"""`python -m tests.eval_speech`: strangers talk to the front desk, and how much of it is understood by each ear."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tests.eval_speech import people
+from tests.eval_speech.callers import CALLERS
+from tests.eval_speech.conditions import CONDITIONS
+from tests.eval_speech.direct import Result, Trial, run, trials
+from tests.eval_speech.hearing import EARS, Hearing
+from tests.eval_speech.held_out import SEED, held_out
+from tests.eval_speech.report import draw, failures, table, targets_table
+from tests.eval_speech.requests import FREE, GERMAN, IN_GRAMMAR, Request
+from tests.eval_speech.scores import grouped, judged
+from tests.eval_speech.talking import goal
+from voice_agent.agents.frontdesk import FrontDesk
+from voice_agent.errors import SettingsError
+from voice_agent.speech.providers import SpeechProviders
+from voice_agent.speech.workers import SpeechWorkers
+
+_EPILOG = """
+callers: %s, and people, who say no requests.
+conditions: %s.
+example: python -m tests.eval_speech --ear pocketsphinx --caller flite-slt --condition clean --failures -
+"""
+
+
+def main() -> int:
+    """Exit status 0 if the first ear reaches all targets that were measured, 1 if not."""
+    asked = _arguments()
+    console = Console(stderr=True)
+    if asked.typed:
+        return _show_typed(asked.requests)
+    results: list[Result] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    planned = list(trials(asked.caller, asked.condition, asked.requests))
+    with Progress(*columns, console=console) as progress:
+        for name in asked.ear:
+            results += asyncio.run(_heard_by(name, planned, asked.cache, progress))
+    scores = grouped(results)
+    judgements = judged(scores, asked.ear[0])
+    if asked.json:
+        groups = [
+            {"ear": group.ear, "condition": group.condition, "requests": group.kind, "callers": group.callers}
+            | score.as_json()
+            for group, score in scores.items()
+        ]
+        targets = [{"target": it.target.name, "limit": it.target.limit, "worst": it.worst, "reached": it.reached}
+                   for it in judgements]  # fmt: skip
+        sys.stdout.buffer.write(orjson.dumps({"groups": groups, "targets": targets}) + b"\n")
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(table(scores), targets_table(judgements))
+    if asked.failures:
+        text = "\n".join(failures(results)) + "\n"
+        sys.stderr.write(text) if asked.failures == Path("-") else asked.failures.write_text(text)
+    if asked.plot:
+        draw(scores, asked.plot)
+    return int(not all(judgement.reached for judgement in judgements))
+
+
+async def _heard_by(name: str, planned: list[Trial], cache: Path, progress: Progress) -> list[Result]:
+    providers = SpeechProviders(SpeechWorkers(1))
+    try:
+        ear = providers.ear_for(FrontDesk(), (name,))
+    except SettingsError as error:
+        progress.console.print(f"{name} is left out: {error}")
+        return []
+    task = progress.add_task(name, total=len(planned))
+    await providers.open()
+    try:
+        await providers.ready()
+        return await run(Hearing(name, ear, cache), planned, lambda: progress.advance(task))
+    finally:
+        await providers.close()
+
+
+def _show_typed(requests: list[Request]) -> int:
+    """What each request leads to when it is typed."""
+    missed = 0
+    for request in requests:
+        wanted = goal(request)
+        right = wanted.answers(request)
+        missed += not right
+        answers = " // ".join(reply.text for reply in wanted.replies)
+        print(f"{request.id} {'' if right else 'WRONG '}{request.text} -> {answers}")
+    return int(missed > 0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.eval_speech",
+        description="Callers who are not the product's voice talk to the front desk: how much of it is understood?",
+        epilog=_EPILOG % (", ".join(CALLERS), "; ".join(f"{name}: {what}" for name, what in CONDITIONS.items())),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--ear", action="append", choices=EARS, help="which; all that are installed if none is named")
+    parser.add_argument("--caller", action="append", choices=[*CALLERS, people.CALLER], help="which; all if none")
+    parser.add_argument("--condition", action="append", choices=list(CONDITIONS), help="which; all if none is named")
+    parser.add_argument("--only", metavar="IDS", help="requests whose ids begin with one of these, as g,f01")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="N generated requests in place of the lists"
+    )
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the generated requests (default {SEED})")
+    parser.add_argument("--typed", action="store_true", help="type the requests, German ones too, and show the answers")
+    parser.add_argument("--cache", type=Path, default=Path("~/.cache/voice-agent/eval").expanduser(), metavar="DIR",
+                        help="where recordings and results are kept (default ~/.cache/voice-agent/eval)")  # fmt: skip
+    parser.add_argument("--failures", type=Path, metavar="FILE", help="write what failed, turn by turn; - for stderr")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores, as SVG")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    asked = parser.parse_args()
+    asked.ear = asked.ear or list(EARS)
+    asked.condition = asked.condition or list(CONDITIONS)
+    asked.caller = asked.caller or [*CALLERS, people.CALLER]
+    for caller in asked.caller:
+        if caller in CALLERS and (missing := CALLERS[caller].missing):
+            parser.error(f"the caller {caller} needs {missing}; without it: name others with --caller")
+    asked.requests = held_out(asked.seed, asked.held_out) if asked.held_out else [*IN_GRAMMAR, *FREE, *people.prompts()]
+    if asked.typed:
+        asked.requests = [each for each in [*asked.requests, *GERMAN] if each.kind != people.CALLER]
+    if asked.only:
+        asked.requests = [each for each in asked.requests if each.id.startswith(tuple(asked.only.split(",")))]
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

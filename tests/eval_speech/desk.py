@@ -1,0 +1,74 @@
+"""The front desk as an evaluation sees it: what was heard goes in, an answer and its kind come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from voice_agent.agents.frontdesk.dialog import decide
+from voice_agent.agents.frontdesk.memory import Memory
+from voice_agent.kit.ear import Transcript
+
+_ASKS_YES_OR_NO = frozenset({"confirm", "offer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the desk answered, and what has come of it."""
+
+    text: str
+    understood: bool
+    """False: it said that it did not understand."""
+    told: bool
+    """Something was told or done, as the result of what was understood; False: it only asks."""
+    asks_yes_or_no: bool
+    appointments: tuple[Any, ...]
+    hung_up: bool
+
+    def same_as(self, other: Reply) -> bool:
+        """The same answer, with the same result."""
+        return (self.text, self.appointments, self.hung_up) == (other.text, other.appointments, other.hung_up)
+
+
+class Desk:
+    """One talk."""
+
+    def __init__(self, now: datetime, memory: Memory | None = None) -> None:
+        """A talk that takes place at `now`."""
+        self._now = now
+        self._memory = memory or Memory()
+
+    @property
+    def appointments(self) -> tuple[Any, ...]:
+        """What is booked."""
+        return self._memory.appointments
+
+    def copy(self) -> Desk:
+        """Another, in which the same has been said until now."""
+        return Desk(self._now, self._memory)
+
+    def type(self, text: str) -> Reply:
+        """A typed turn."""
+        return self.hear(Transcript(text))
+
+    def hear(self, heard: Transcript) -> Reply:
+        """A turn as an ear understood it."""
+        answer = decide(heard.text, self._memory, int(self._now.timestamp() * 1000))
+        before, self._memory = self._memory, answer.memory
+        changed = answer.memory.appointments != before.appointments
+        understood = answer.memory.unclear == 0
+        return Reply(
+            answer.text,
+            understood,
+            understood
+            and (
+                changed
+                or answer.hang_up
+                or answer.memory.asked == "more"
+                or "rder number" in answer.text.partition("?")[0].partition("What is")[0]
+            ),
+            answer.memory.asked in _ASKS_YES_OR_NO,
+            answer.memory.appointments,
+            answer.hang_up,
+        )
