@@ -45,6 +45,7 @@ ONE_OF_EACH: list[Input] = [
     inputs.AcknowledgeEvents(41),
     inputs.InvalidEvent(ProtocolError("no", code="bad", param="a.b", limit="items"), "e5"),
     inputs.Transcribed("item_1", None, by_agent=True),
+    inputs.Transcribed("item_1", "for", certain=False, alternatives=("four", "fore")),
     inputs.TranscriptGiven("item_1", "hi"),
     inputs.ResponsePlanned("resp_1", {"a": 1}, {}),
     inputs.ResponseText("resp_1", "hi", joins=True),

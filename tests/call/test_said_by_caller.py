@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.agents.frontdesk.dialogs import message, spoken, typed
+from voice_agent.call.item_order import Entry
 from voice_agent.call.said_by_caller import MAX_ITEMS_READ, MAX_SAID_CHARS, said_since_last_reply
 
 
@@ -19,6 +20,21 @@ def test_of_a_conversation_without_a_reply_the_newest_items_are_read() -> None:
     outputs = [{"type": "function_call_output", "output": "x"}] * MAX_ITEMS_READ
     assert said_since_last_reply([typed("long ago"), *outputs]).text == ""
     assert said_since_last_reply([typed("long ago"), *outputs[1:]]).text == "long ago"
+
+
+def test_what_an_ear_doubts_is_told_of_all_that_was_said() -> None:
+    """What was spoken last may have been something else, within all that was said; a doubt of any of it is one."""
+    entries = {
+        "a": Entry(spoken("book it"), "1", uncertain=True, alternatives=("look at",)),
+        "b": Entry(spoken("make it for"), "2", alternatives=("make it four", "make it fore")),
+    }
+    items = [{**spoken("book it"), "id": "a"}, {**spoken("make it for"), "id": "b"}, typed("please")]
+    said = said_since_last_reply(items, entry_of=entries.get)
+    assert (said.text, said.uncertain) == ("book it make it for please", True)
+    assert said.alternatives == ("book it make it four please", "book it make it fore please")
+    certain = said_since_last_reply(items[1:], entry_of=entries.get)
+    assert (certain.uncertain, certain.alternatives[0]) == (False, "make it four please")
+    assert said_since_last_reply(items).alternatives == ()
 
 
 def test_what_was_typed_can_be_told_from_what_was_spoken() -> None:

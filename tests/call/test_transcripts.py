@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from tests.call.calls import append, emitted, feed, item_id, moved, spoken_turn, types
@@ -99,6 +100,33 @@ def test_what_awaits_the_agent_is_known_after_a_take_over_and_no_more_once_it_wa
     assert again is not None
     assert not again.awaits_agent
     assert b"awaits" not in again.pack()
+
+
+def test_what_an_ear_doubts_is_kept_beside_the_item_and_the_client_sees_nothing_of_it() -> None:
+    """The client's events are as of a certain transcript; the record has the doubt, also on another pod."""
+    certain, doubted = spoken_call(), spoken_call()
+    feed(certain, inputs.Transcribed(item_id(1), "for"))
+    feed(doubted, inputs.Transcribed(item_id(1), "for", certain=False, alternatives=("four",)))
+    assert emitted(doubted) == emitted(certain)
+    for call in (doubted, moved(doubted)):
+        entry = call.conversation.get(item_id(1))
+        assert entry is not None
+        assert (entry.uncertain, entry.alternatives, entry.extras) == (True, ("four",), None)
+        assert (entry.item, transcript(call)) == (certain.conversation.items()[0], "for")
+
+
+def test_nothing_of_it_stands_in_the_record_of_what_an_ear_is_sure_of() -> None:
+    """Nor of what the agent says itself, where an ear doubted."""
+    call = spoken_call()
+    feed(call, inputs.Transcribed(item_id(1), "for"))
+    entry = call.conversation.get(item_id(1))
+    assert entry is not None
+    assert orjson.loads(entry.pack()).keys() == {"rank", "audio_ms", "alignment", "item"}
+    other = spoken_call()
+    feed(other, inputs.Transcribed(item_id(1), None, certain=False), inputs.TranscriptGiven(item_id(1), "four"))
+    entry = other.conversation.get(item_id(1))
+    assert entry is not None
+    assert not entry.uncertain
 
 
 def test_nothing_is_kept_of_an_item_that_is_no_audio_of_the_callers() -> None:

@@ -18,15 +18,15 @@ from voice_agent.agents.scripted import Scripted, ScriptedTurn, Sentences
 from voice_agent.call.audio import PCM
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.call import Call
-from voice_agent.kit.clip import VoicedAudio
-from voice_agent.kit.ear import AgentEar
-from voice_agent.kit.events import Asked
+from voice_agent.kit.clip import Clip, VoicedAudio
+from voice_agent.kit.ear import AgentEar, Transcript
+from voice_agent.kit.events import Asked, Event, Heard
 from voice_agent.kit.usage import metered
 from voice_agent.kit.voice import Utterance
 from voice_agent.testing.call_transcript import CallTranscript, Mismatch
 from voice_agent.testing.script import BargeIn, Cancel, HandOffNow, HangUpNow, Truncate, Type
 from voice_agent.testing.simulate import PLAIN, Surroundings, simulate, survives
-from voice_agent.testing.spoken_words import WordVoice, speech_of, words_in
+from voice_agent.testing.spoken_words import WordEar, WordVoice, speech_of, words_in
 
 AROUND = {"tool": Surroundings(session={"tools": [TOOL]})}
 UNITS = ("input_tokens", "output_tokens", "cached_input_tokens", "input_audio_tokens", "output_audio_tokens")
@@ -55,6 +55,34 @@ def used(requests: int, unknown: int, **figures: int) -> dict[str, int | None]:
     """Of one model; what is not named is not known."""
     every = dict.fromkeys((*UNITS, "characters", "audio_ms"))
     return {"requests": requests, "unknown": unknown, **every, **figures}
+
+
+class DoubtingEar(WordEar):
+    """Is sure of nothing."""
+
+    async def transcribe(self, clip: Clip) -> Transcript:
+        return Transcript(words_in(clip.audio), certain=False, alternatives=("four",))
+
+
+class AsksBack(Scripted):
+    """Says what it was told of the caller's words, by both events."""
+
+    name = "asks-back"
+
+    async def _handle(self, call: Call, event: Event) -> None:
+        if isinstance(event, Heard):
+            call.state["heard"] = [event.text, event.uncertain, *event.alternatives]
+        await super()._handle(call, event)
+
+    async def answer(self, turn: ScriptedTurn) -> Sentences:
+        yield f"Heard {turn.call.state['heard']}. "
+        yield f"Asked {[turn.text, turn.uncertain, *turn.alternatives]}. "
+
+
+def test_an_agent_is_told_what_its_ear_doubts_wherever_a_pod_dies() -> None:
+    """With what was heard and with what is asked: the same, on whichever pod it is answered."""
+    run = survives(AsksBack, ["for"], surroundings=Surroundings(ear=DoubtingEar), every=EVERY)
+    assert "Heard ['for', True, 'four']. Asked ['for', True, 'four']." in " ".join(run.lines())
 
 
 def test_a_script_gives_a_transcript() -> None:

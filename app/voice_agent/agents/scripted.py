@@ -40,6 +40,16 @@ class ScriptedTurn:
         return isinstance(self.event, Asked) and self.event.unclear
 
     @property
+    def uncertain(self) -> bool:
+        """The ear doubts something of it: to be asked back rather than acted on."""
+        return isinstance(self.event, Asked) and self.event.uncertain
+
+    @property
+    def alternatives(self) -> Sequence[str]:
+        """What else `text` may have been, likeliest first."""
+        return self.event.alternatives if isinstance(self.event, Asked) else ()
+
+    @property
     def clip(self) -> Clip | None:
         """The audio of what the caller said last, if it was spoken."""
         return self.event.clip if isinstance(self.event, Asked) else None

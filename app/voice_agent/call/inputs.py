@@ -177,6 +177,10 @@ class Transcribed:
     text: str | None
     by_agent: bool = False
     """No ear was asked: the agent itself will say it, with `TranscriptGiven`."""
+    certain: bool = True
+    """Whether the ear is sure of it."""
+    alternatives: tuple[str, ...] = ()
+    """What else it may have been, likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ class Entry:
     """Of an assistant's transcript: which character is said at which millisecond of the audio; see `alignment`."""
     awaits_agent: bool = False
     """Of what the caller said: no ear was asked, and the agent has not said yet what it was."""
+    uncertain: bool = False
+    """Of what the caller said: the ear doubts its transcript."""
+    alternatives: tuple[str, ...] = ()
+    """Of what the caller said: what else it may have been, likeliest first."""
     packed_bytes: int = 0
     """Size as the conversation counts it."""
     parts: int = 0
@@ -42,6 +46,10 @@ class Entry:
         fields = {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
         if self.awaits_agent:
             fields["awaits_agent"] = True
+        if self.uncertain:
+            fields["uncertain"] = True
+        if self.alternatives:
+            fields["alternatives"] = self.alternatives
         return orjson.dumps(fields if self.extras is None else {**self.extras, **fields})
 
     @classmethod
@@ -58,6 +66,8 @@ class Entry:
             raise TypeError("no rank")
         entry = cls(item, rank, fields.pop("audio_ms", 0), fields.pop("alignment", None))
         entry.awaits_agent = fields.pop("awaits_agent", False) is True
+        entry.uncertain = fields.pop("uncertain", False) is True
+        entry.alternatives = tuple(map(str, fields.pop("alternatives", ())))
         entry.extras = fields or None
         return entry
 

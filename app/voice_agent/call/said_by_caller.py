@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from voice_agent.call.item_order import Entry
 
 MAX_SAID_CHARS = 2_000
 """Two minutes of speech. Stops a caller who types megabytes from having an agent read them on the event loop."""
@@ -24,6 +26,10 @@ class SaidByCaller:
     """Something of it was said but not understood (its transcript is None)."""
     items: int
     """How many of the caller's messages were read; 0: the caller has not said anything."""
+    uncertain: bool = False
+    """An ear doubts something of it."""
+    alternatives: tuple[str, ...] = ()
+    """What else `text` may have been, likeliest first, for the newest that was spoken."""
 
 
 def said_since_last_reply(
@@ -32,14 +38,18 @@ def said_since_last_reply(
     failed_to: str = "",
     typed_only: bool = False,
     max_chars: int = MAX_SAID_CHARS,
+    entry_of: Callable[[str], Entry | None] = lambda _: None,
 ) -> SaidByCaller:
     """What the next reply has to answer. Tool calls, their outputs and system messages are passed over.
 
     Of a text longer than `max_chars` the end is taken. `typed_only`: without what was spoken. `failed_to`: the
-    newest item that the agent was asked about and failed; what was said until then is not to be answered.
+    newest item that the agent was asked about and failed; what was said until then is not to be answered. `entry_of`:
+    what a call keeps beside an item, by its id; without it nothing is doubted.
     """
     texts: list[str] = []
-    unclear = False
+    others: list[tuple[str, ...]] = []
+    """Of each text what else it may have been."""
+    unclear = uncertain = False
     count = chars = 0
     for item in islice(reversed(items), MAX_ITEMS_READ):
         if failed_to and item.get("id") == failed_to:
@@ -56,12 +66,27 @@ def said_since_last_reply(
                 continue
             text = _text_of(part)
             unclear = unclear or text is None
+            entry = entry_of(item.get("id", "")) if part.get("type") == "input_audio" else None
+            uncertain = uncertain or (entry is not None and entry.uncertain)
             if text and text.strip():
                 texts.append(text.strip())
+                others.append(entry.alternatives if entry is not None else ())
                 chars += len(texts[-1]) + 1
         if chars > max_chars:
             break
-    return SaidByCaller(" ".join(reversed(texts))[-max_chars:], unclear, count)
+    return SaidByCaller(_joined(texts, max_chars), unclear, count, uncertain, _alternatives(texts, others, max_chars))
+
+
+def _joined(texts: Sequence[str], max_chars: int) -> str:
+    return " ".join(reversed(texts))[-max_chars:]
+
+
+def _alternatives(texts: list[str], others: Sequence[tuple[str, ...]], max_chars: int) -> tuple[str, ...]:
+    """All of the texts (newest first) with each thing that the newest one with alternatives may have been instead."""
+    at = next((at for at, found in enumerate(others) if found), None)
+    if at is None:
+        return ()
+    return tuple(_joined([*texts[:at], other, *texts[at + 1 :]], max_chars) for other in others[at])
 
 
 def _text_of(part: Mapping[str, Any]) -> str | None:

@@ -30,6 +30,7 @@ def transcribed(call: CallRecord, event: Transcribed, now_ms: int) -> list[Effec
             entry.awaits_agent = True
             call.conversation.touch(event.item_id)
         else:
+            entry.uncertain, entry.alternatives = not event.certain, event.alternatives
             _keep(call, entry, event.text)
     return _told(call, event.item_id, now_ms)
 
@@ -42,6 +43,7 @@ def given(call: CallRecord, event: TranscriptGiven, now_ms: int) -> list[Effect]
     is_known = entry.item["content"][spoken_index(entry.item)].get("transcript") is not None
     if is_known or (event.text is None and not entry.awaits_agent):
         return []
+    entry.uncertain, entry.alternatives = False, ()
     _keep(call, entry, event.text)
     if event.item_id not in call.clips.untranscribed:
         return []

@@ -6,7 +6,7 @@ while it is said (`listen`), and may tell what it has understood so far.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from voice_agent.kit.clip import Clip
@@ -19,6 +19,10 @@ class Transcript:
     text: str | None
     is_final: bool = True
     """False: of what was said so far; more may change it."""
+    certain: bool = True
+    """False: the ear doubts it. An agent that acts on what was said asks before it does."""
+    alternatives: Sequence[str] = ()
+    """What else it may have been, likeliest first; 3 are kept, 1 000 characters of each."""
 
 
 class Ear:
@@ -37,8 +41,11 @@ class Ear:
     async def close(self) -> None:
         """Release what `open` acquired."""
 
-    async def transcribe(self, clip: Clip) -> str | None:
-        """What was said; None when it is not known, "" when there was no speech in it. Cancelled if unwanted."""
+    async def transcribe(self, clip: Clip) -> Transcript | str | None:
+        """What was said; None when it is not known, "" when there was no speech in it. Cancelled if unwanted.
+
+        Text alone is certain.
+        """
         return None
 
     async def listen(self, frames: AsyncIterator[Clip]) -> AsyncIterator[Transcript]:
@@ -49,7 +56,8 @@ class Ear:
         audio, last = bytearray(), None
         async for last in frames:
             audio += last.audio
-        yield Transcript(None if last is None else await self.transcribe(Clip(bytes(audio), last.format)))
+        found = None if last is None else await self.transcribe(Clip(bytes(audio), last.format))
+        yield found if isinstance(found, Transcript) else Transcript(found)
 
 
 class AgentEar(Ear):

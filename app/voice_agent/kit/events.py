@@ -37,6 +37,10 @@ class Heard(CallEvent):
     item_id: str
     text: str | None
     """None: it was not understood, or the item has been deleted."""
+    uncertain: bool = False
+    """The ear doubts it."""
+    alternatives: Sequence[str] = ()
+    """What else it may have been, likeliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,10 @@ class Asked(CallEvent):
     """All that the caller said and typed since the assistant spoke last, joined by blanks; "" for nothing."""
     unclear: bool = False
     """Something of it was said but not understood."""
+    uncertain: bool = False
+    """The ear doubts something of it: to be asked back rather than acted on."""
+    alternatives: Sequence[str] = ()
+    """What else `text` may have been, likeliest first, for what was spoken last; at most 3."""
     clip: Clip | None = None
     """The audio of what the caller said last, if it was spoken."""
     was_cut: bool = False

@@ -52,7 +52,7 @@ class FallbackEar(Ear):
             for ear in self.ears:
                 closing.push_async_callback(ear.close)
 
-    async def transcribe(self, clip: Clip) -> str | None:
+    async def transcribe(self, clip: Clip) -> Transcript | str | None:
         """What was said. Raises what the last of them raised, if all fail."""
         return await self._transcribe(clip, ())
 
@@ -71,11 +71,12 @@ class FallbackEar(Ear):
         except Exception as error:  # noqa: BLE001 - an ear is somebody else's code; the next one is asked
             log.warning("an ear failed, and another one is asked", ear=first.name, kind=kind_of(error))
             clip = await heard.whole()
-            yield Transcript(None if clip is None else await self._transcribe(clip, (first,)))
+            found = None if clip is None else await self._transcribe(clip, (first,))
+            yield found if isinstance(found, Transcript) else Transcript(found)
         finally:
             heard.close()
 
-    async def _transcribe(self, clip: Clip, failed: Sequence[Ear]) -> str | None:
+    async def _transcribe(self, clip: Clip, failed: Sequence[Ear]) -> Transcript | str | None:
         ears = in_order(self.ears, failed)
         starts = [partial(_transcribed, ear, clip) for ear in ears]
         times = [self._times[self.ears.index(ear)] for ear in ears]
@@ -84,8 +85,8 @@ class FallbackEar(Ear):
             async with first_to_answer(starts, times, (Exception,), size=size, gives_up=True) as answer:
                 for index, after_s in answer.overtaken.items():
                     tell_overtaken(ears[index], after_s)
-                async for text in answer.items:
-                    return text
+                async for found in answer.items:
+                    return found
         except NoneAnswered as none:
             raise list(none.failed.values())[-1] from None
         return None
@@ -137,5 +138,5 @@ async def _listened(ear: Ear, frames: AsyncIterator[Clip]) -> AsyncGenerator[Tra
         yield transcript
 
 
-async def _transcribed(ear: Ear, clip: Clip) -> AsyncGenerator[str | None, None]:
+async def _transcribed(ear: Ear, clip: Clip) -> AsyncGenerator[Transcript | str | None, None]:
     yield await ear.transcribe(clip)

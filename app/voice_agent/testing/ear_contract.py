@@ -75,7 +75,8 @@ class EarContract:
         async with asyncio.timeout(LASTS_AT_MOST_S):
             if ear.streams:
                 return (await self.listened(ear, frames_of(clip)))[-1].text
-            text: object = await ear.transcribe(clip)
+            found: object = await ear.transcribe(clip)
+        text = found.text if isinstance(found, Transcript) else found
         assert text is None or isinstance(text, str), f"{text!r} is no text"
         return text
 

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip, VoicedAudio
-from voice_agent.kit.ear import Ear
+from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.voice import Utterance, Voice
 
 MARK = b"\xff\x00"
@@ -92,7 +92,7 @@ class WordEar(Ear):
     def __init__(self, thinks_s: float = 0.05) -> None:
         self.thinks_s = thinks_s
 
-    async def transcribe(self, clip: Clip) -> str | None:
+    async def transcribe(self, clip: Clip) -> Transcript | str | None:
         """The words in it, exactly."""
         if self.thinks_s:
             await asyncio.sleep(self.thinks_s)

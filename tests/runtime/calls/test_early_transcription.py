@@ -50,7 +50,7 @@ async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
     its = understanding(ear)
     its.begin("item_1", HALF)
     ear.may_answer.set()
-    assert await its.text_of("item_1", WHOLE) == "half"
+    assert (await its.transcript_of("item_1", WHOLE)).text == "half"
     assert ear.asked == [b"half"]
     assert not its.is_begun
 
@@ -63,7 +63,7 @@ async def test_a_caller_who_goes_on_is_heard_out() -> None:
     await asyncio.sleep(0)
     its.cancel()
     ear.may_answer.set()
-    assert await its.text_of("item_1", WHOLE) == "whole"
+    assert (await its.transcript_of("item_1", WHOLE)).text == "whole"
     await until(lambda: ear.given_up == [b"half"])
 
 
@@ -73,7 +73,7 @@ async def test_an_attempt_is_never_taken_for_another_turn() -> None:
     its = understanding(ear)
     its.begin("item_1", HALF)
     ear.may_answer.set()
-    assert await its.text_of("item_2", WHOLE) == "whole"
+    assert (await its.transcript_of("item_2", WHOLE)).text == "whole"
 
 
 async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:
@@ -91,10 +91,10 @@ async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:
     await until(lambda: ear.given_up == [b"half", b"whole"])
     its.begin("item_3", HALF)
     await until(lambda: len(ear.asked) == 3)
-    other = asyncio.create_task(its.text_of("item_4", WHOLE))
+    other = asyncio.create_task(its.transcript_of("item_4", WHOLE))
     await until(lambda: ear.given_up == [b"half", b"whole", b"half"])
     ear.may_answer.set()
-    assert await other == "whole"
+    assert (await other).text == "whole"
 
 
 async def test_the_time_of_recognition_is_told() -> None:
@@ -107,7 +107,7 @@ async def test_the_time_of_recognition_is_told() -> None:
             return "slow"
 
     its = EarlyTranscription(SlowEar(), clock, observer, "call")
-    assert await its.text_of("item", WHOLE) == "slow"
+    assert (await its.transcript_of("item", WHOLE)).text == "slow"
     assert observer.stages == [("stt", 0.5)]
 
 
@@ -118,9 +118,9 @@ async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
         async def transcribe(self, clip: Clip) -> str | None:
             raise RuntimeError("broken")
 
-    assert await understanding(BrokenEar()).text_of("item_1", WHOLE) is None
+    assert (await understanding(BrokenEar()).transcript_of("item_1", WHOLE)).text is None
     ear = Parrot()
-    assert await understanding(ear).text_of("item_1", Clip(b"", PCM)) is None
+    assert (await understanding(ear).transcript_of("item_1", Clip(b"", PCM))).text is None
     assert ear.asked == []
 
 
@@ -150,7 +150,7 @@ async def test_a_cancellation_that_a_recogniser_swallows_is_one(*, raises: bool,
     clip = Clip(bytes(PCM.size(100)), PCM)
     if early:
         its.begin("item", clip)
-    work = asyncio.create_task(its.text_of("item", clip))
+    work = asyncio.create_task(its.transcript_of("item", clip))
     await ear.asked.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -43,7 +43,7 @@ class MadeEar(Ear):
         return Transcriber(self, "call", self.clock, self.observer)
 
     async def of_frames(self) -> str | None:
-        return await self.at_work().of_frames(frames(), self.heeded.append)
+        return (await self.at_work().of_frames(frames(), self.heeded.append)).text
 
 
 async def frames() -> AsyncIterator[Clip]:
@@ -98,8 +98,44 @@ async def gives_no_unicode(_: object) -> Any:
 async def test_an_ear_that_fails_on_a_clip_has_not_understood_it(made: Callable[[object], Any]) -> None:
     """One line of the log names it; nothing of it comes as far as the call."""
     with capture_logs() as logs:
-        assert await MadeEar(made).at_work().of_clip(CLIP) is None
+        assert (await MadeEar(made).at_work().of_clip(CLIP)).text is None
     assert [(line["event"], line["ear"]) for line in logs] == [("transcription failed", "made")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Transcript("hello", certain=None),  # type: ignore[arg-type]
+        Transcript("hello", alternatives=None),  # type: ignore[arg-type]
+        Transcript("hello", alternatives=(b"hallo",)),  # type: ignore[arg-type]
+        Transcript("hello", alternatives=("\ud800",)),
+    ],
+)
+async def test_an_ear_whose_doubt_is_no_doubt_has_not_understood(wrong: Transcript) -> None:
+    """What cannot be kept of a transcript is told of as text is that cannot."""
+
+    async def transcribe(_: object) -> Transcript:
+        return wrong
+
+    with capture_logs() as logs:
+        assert await MadeEar(transcribe).at_work().of_clip(CLIP) == Transcript(None)
+        assert await gives(wrong).of_frames() is None
+    assert [line["event"] for line in logs] == ["transcription failed"] * 2
+
+
+async def test_what_an_ear_doubts_is_kept_within_bounds() -> None:
+    """Three alternatives that say something else, each cut; what is not understood is not doubted either."""
+    given = Transcript("for", certain=False, alternatives=("for", "four" * 1000, "", "fore"))
+
+    async def transcribe(_: object) -> Transcript:
+        return given
+
+    async def does_not_know(_: object) -> Transcript:
+        return Transcript(None, certain=False, alternatives=("four",))
+
+    found = await MadeEar(transcribe).at_work().of_clip(CLIP)
+    assert found == Transcript("for", certain=False, alternatives=("four" * 250,))
+    assert await MadeEar(does_not_know).at_work().of_clip(CLIP) == Transcript(None)
 
 
 def raises_at_once(_: object) -> Any:
@@ -190,7 +226,7 @@ async def test_an_ear_that_blocks_is_told_of() -> None:
 
     ear = MadeEar(transcribe)
     with capture_logs() as logs:
-        assert await ear.at_work().of_clip(CLIP) == "hello"
+        assert (await ear.at_work().of_clip(CLIP)).text == "hello"
     assert ear.observer.counts["agent_fault", "blocked"] == 1
     told = "ear blocks the event loop: all calls of this pod stood still"
     assert [(line["event"], line["ear"]) for line in logs] == [(told, "made")]
@@ -228,5 +264,5 @@ async def test_an_ear_whose_group_of_tasks_fails_leaves_the_turn_without_a_trans
 
     ear = MadeEar(listen if streams else made)
     with capture_logs() as logs:
-        assert (await ear.of_frames() if streams else await ear.at_work().of_clip(CLIP)) is None
+        assert (await ear.of_frames() if streams else (await ear.at_work().of_clip(CLIP)).text) is None
     assert [line["event"] for line in logs] == ["transcription failed"]

@@ -13,9 +13,9 @@ import functools
 from collections.abc import Callable
 
 from voice_agent.kit.clip import Clip
-from voice_agent.kit.ear import Ear
+from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.usage import Meter
-from voice_agent.runtime.calls.transcriber import Transcriber
+from voice_agent.runtime.calls.transcriber import NOT_KNOWN, Transcriber
 from voice_agent.runtime.ports import Clock, Observer
 
 EARLY_PAUSE_MS = 240
@@ -30,7 +30,7 @@ class EarlyTranscription:
         self._observer = observer
         self._call_id = call_id
         self._transcriber = Transcriber(ear, call_id, clock, observer, meter)
-        self._early: tuple[str, asyncio.Task[str | None]] | None = None
+        self._early: tuple[str, asyncio.Task[Transcript]] | None = None
 
     @property
     def is_begun(self) -> bool:
@@ -47,9 +47,9 @@ class EarlyTranscription:
         self._early = (item_id, task)
         task.add_done_callback(functools.partial(self._done, tell))
 
-    def _done(self, tell: Callable[[str | None], None], task: asyncio.Task[str | None]) -> None:
+    def _done(self, tell: Callable[[str | None], None], task: asyncio.Task[Transcript]) -> None:
         if self._early is not None and self._early[1] is task and not task.cancelled():
-            tell(task.result())
+            tell(task.result().text)
 
     def cancel(self) -> None:
         """Cancel the attempt: the utterance goes on, or the call is over."""
@@ -57,15 +57,15 @@ class EarlyTranscription:
             self._early[1].cancel()
             self._early = None
 
-    async def text_of(self, item_id: str, clip: Clip) -> str | None:
-        """What was said in a turn that is over; None if it is not known."""
+    async def transcript_of(self, item_id: str, clip: Clip) -> Transcript:
+        """What was said in a turn that is over; its text is None if that is not known."""
         started_s = self._clock.monotonic_s()
         early, self._early = self._early, None
         if early is not None and early[0] == item_id:
-            text = await early[1]
+            found = await early[1]
         else:
             if early is not None:
                 early[1].cancel()
-            text = await self._transcriber.of_clip(clip) if clip.audio else None
+            found = await self._transcriber.of_clip(clip) if clip.audio else NOT_KNOWN
         self._observer.turn_stage("stt", self._clock.monotonic_s() - started_s)
-        return text
+        return found

@@ -18,10 +18,11 @@ import structlog
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.clip import Clip
-from voice_agent.kit.ear import AgentEar, Ear
+from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
+from voice_agent.runtime.calls.transcriber import NOT_KNOWN
 from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.ports import Clock, Observer
@@ -154,10 +155,10 @@ class Listening:
         """Transcribe a turn that is over, and feed `Transcribed`."""
         clip = Clip(audio, self._call.session.input_format)
         if self.stream is None or not audio:
-            self._start(item_id, functools.partial(self._early.text_of, item_id, clip))
+            self._start(item_id, functools.partial(self._early.transcript_of, item_id, clip))
             return
         turn = self.stream.turn_over(item_id, clip)
-        task = self._start(item_id, functools.partial(self.stream.text_of, turn))
+        task = self._start(item_id, functools.partial(self.stream.transcript_of, turn))
         # The turn does not learn of the end of a task that is cancelled before its first step.
         task.add_done_callback(lambda _: turn.cancel())
 
@@ -181,20 +182,21 @@ class Listening:
             task.cancel()
         return tasks
 
-    def _start(self, item_id: str, text_of: Callable[[], Awaitable[str | None]]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._transcribe(item_id, text_of), name=self._call.call_id)
+    def _start(self, item_id: str, find: Callable[[], Awaitable[Transcript]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._transcribe(item_id, find), name=self._call.call_id)
         self._transcribing[item_id] = task
         return task
 
-    async def _transcribe(self, item_id: str, text_of: Callable[[], Awaitable[str | None]]) -> None:
+    async def _transcribe(self, item_id: str, find: Callable[[], Awaitable[Transcript]]) -> None:
         try:
             async with asyncio.timeout(TRANSCRIPTION_LIMIT_S):
-                text = await text_of()
+                found = await find()
         except TimeoutError:
             log.warning("transcription took too long", call_id=self._call.call_id, item_id=item_id)
-            text = None
+            found = NOT_KNOWN
         finally:
             # An item of the same id may have been made since.
             if self._transcribing.get(item_id) is asyncio.current_task():
                 del self._transcribing[item_id]
-        self._feed(Transcribed(item_id, text, by_agent=self._by_agent))
+        others = tuple(found.alternatives)
+        self._feed(Transcribed(item_id, found.text, self._by_agent, certain=found.certain, alternatives=others))

@@ -99,8 +99,8 @@ class StreamedTurn:
         self._tell = tell
         self._task = asyncio.create_task(transcriber.of_frames(frames, self._heed), name=f"{name} ear")
 
-    async def text(self) -> str | None:
-        """What was said, once its frames have ended; None if it is not known. Cancelled, the ear is closed."""
+    async def transcript(self) -> Transcript:
+        """What was said, once its frames have ended. Cancelled, the ear is closed."""
         return await self._task
 
     def cancel(self) -> None:
@@ -178,12 +178,12 @@ class StreamedTranscription:
         # Committed by the client: nothing else happened in this step, so the buffer begins where it ends.
         return turn.frames.start + len(clip.audio) == self._call.input_audio.start
 
-    async def text_of(self, turn: StreamedTurn) -> str | None:
-        """What was said in a turn that is over; None if it is not known."""
+    async def transcript_of(self, turn: StreamedTurn) -> Transcript:
+        """What was said in a turn that is over; its text is None if that is not known."""
         started_s = self._clock.monotonic_s()
-        text = await turn.text()
+        found = await turn.transcript()
         self._observer.turn_stage("stt", self._clock.monotonic_s() - started_s)
-        return text
+        return found
 
     def _begun(self, buffer: InputAudioBuffer, audio_format: AudioFormat, item_id: str | None) -> StreamedTurn:
         frames = UtteranceFrames(buffer, audio_format)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -18,6 +18,11 @@ from voice_agent.speech.speech_work import WORK, SpeechWork
 EAR_CLOSES_WITHIN_S = 5.0
 """So long an ear may take to end once it is not wanted any more."""
 
+NOT_KNOWN = Transcript(None)
+MAX_ALTERNATIVES = 3
+"""Of a transcript; what an ear says beyond these is dropped."""
+MAX_ALTERNATIVE_CHARS = 1_000
+"""Of each: longer ones are cut."""
 _END: Any = object()
 
 log = structlog.get_logger(__name__)
@@ -40,34 +45,34 @@ class Transcriber:
         self._call_id = call_id
         self._watch = StepWatch(ear.name, call_id, clock, observer, kind="ear")
 
-    async def of_clip(self, clip: Clip) -> str | None:
-        """What was said in a clip; None if it is not known."""
+    async def of_clip(self, clip: Clip) -> Transcript:
+        """What was said in a clip; its text is None if that is not known."""
         return await self._understood(self._of_clip(clip))
 
-    async def of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> str | None:
-        """What was said in all frames; None if it is not known. `heed` is told of each transcript as it comes."""
+    async def of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> Transcript:
+        """What was said in all frames, as `of_clip` has it. `heed` is told of each transcript as it comes."""
         return await self._understood(self._of_frames(frames, heed))
 
-    async def _of_clip(self, clip: Clip) -> str | None:
-        return _checked(await result_of(self.ear.transcribe(clip), self._watch))
+    async def _of_clip(self, clip: Clip) -> Transcript:
+        found: Any = await result_of(self.ear.transcribe(clip), self._watch)
+        return _checked(found if isinstance(found, Transcript) else Transcript(found))
 
-    async def _of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> str | None:
+    async def _of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> Transcript:
         newest: Transcript | None = None
         found: Any = self.ear.listen(frames)
         try:
             while (given := await result_of(anext(found, _END), self._watch)) is not _END:
                 if not isinstance(given, Transcript):
                     raise NoTranscript(f"{type(given).__name__}, which is no transcript")
-                _checked(given.text)
-                newest = given
-                heed(given)
+                newest = _checked(given)
+                heed(newest)
                 # An ear that yields without ever waiting leaves the others their turn.
                 await asyncio.sleep(0)
         finally:
             await self._close(found)
         if newest is None or not newest.is_final:
             raise NoTranscript("no final transcript")
-        return newest.text
+        return newest
 
     async def _close(self, transcripts: Any) -> None:
         if isinstance(transcripts, Coroutine):
@@ -82,7 +87,7 @@ class Transcriber:
             # The ear's way of tidying up; what was understood is known, or not wanted any more.
             log.exception("ear raised when it was closed", ear=self.ear.name, call_id=self._call_id)
 
-    async def _understood(self, work: Coroutine[Any, Any, str | None]) -> str | None:
+    async def _understood(self, work: Coroutine[Any, Any, Transcript]) -> Transcript:
         METER.set(self._meter)
         WORK.set(SpeechWork(self._call_id))
         try:
@@ -93,11 +98,25 @@ class Transcriber:
                 raise
             # The root of the work: an ear that fails leaves the turn without a transcript.
             log.exception("transcription failed", ear=self.ear.name, call_id=self._call_id)
-            return None
+            return NOT_KNOWN
 
 
-def _checked(text: object) -> str | None:
-    """`text` if an event can hold it. Raises `NoTranscript`."""
+def _checked(given: Transcript) -> Transcript:
+    """What of it a call can keep. Raises `NoTranscript`."""
+    text = _unicode(given.text)
+    if text is None:
+        return NOT_KNOWN if given.is_final else given
+    certain: object = given.certain
+    others: object = given.alternatives
+    if not isinstance(certain, bool) or not isinstance(others, Sequence):
+        raise NoTranscript("a transcript whose certainty is no truth value, or whose alternatives are no sequence")
+    texts = (_unicode(other) for other in others[:MAX_ALTERNATIVES])
+    kept = tuple(other[:MAX_ALTERNATIVE_CHARS] for other in texts if other and other != text)
+    return Transcript(text, given.is_final, certain, kept)
+
+
+def _unicode(text: object) -> str | None:
+    """`text` if an event can hold it."""
     if text is None:
         return None
     if not isinstance(text, str):

@@ -24,8 +24,7 @@ def notice_of(call: CallRecord, stored: AgentEvent) -> Event:
         case EventKind.STARTED:
             return Started(number=number, at_ms=at_ms, resumed=data["resumed"])
         case EventKind.HEARD:
-            item_id = data["item_id"]
-            return Heard(number=number, at_ms=at_ms, item_id=item_id, text=_transcript(call, item_id))
+            return _heard(call, stored, data["item_id"])
         case EventKind.ASKED:
             return _asked(call, stored)
         case EventKind.INTERRUPTED:
@@ -73,7 +72,7 @@ def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
     items: Sequence[Mapping[str, Any]] | None = settings.input_items
     if items is None:
         items = call.conversation.items(to_rank=request.items_up_to)
-    said = said_since_last_reply(items, failed_to=call.dialogue.failed_up_to)
+    said = said_since_last_reply(items, failed_to=call.dialogue.failed_up_to, entry_of=call.conversation.get)
     clips = (call.clips.answered, call.clips.latest)
     clip = next((one for one in clips if one is not None and one.item_id == request.clip_id), None)
     return Asked(
@@ -82,6 +81,8 @@ def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
         response_id=stored.data["response_id"],
         text=said.text,
         unclear=said.unclear,
+        uncertain=said.uncertain,
+        alternatives=said.alternatives,
         clip=Clip(clip.audio, call.session.input_format) if clip is not None else None,
         was_cut=request.cut,
         out_of_band=not settings.in_conversation,
@@ -97,12 +98,18 @@ def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
     )
 
 
-def _transcript(call: CallRecord, item_id: str) -> str | None:
+def _heard(call: CallRecord, stored: AgentEvent, item_id: str) -> Heard:
     entry = call.conversation.get(item_id)
     if entry is None or not entry.item.get("content"):  # The client may have put another kind of item there.
-        return None
-    text: str | None = entry.item["content"][spoken_index(entry.item)].get("transcript")
-    return text
+        return Heard(number=stored.number, at_ms=stored.at_ms, item_id=item_id, text=None)
+    return Heard(
+        number=stored.number,
+        at_ms=stored.at_ms,
+        item_id=item_id,
+        text=entry.item["content"][spoken_index(entry.item)].get("transcript"),
+        uncertain=entry.uncertain,
+        alternatives=entry.alternatives,
+    )
 
 
 def _tool_result(call: CallRecord, stored: AgentEvent) -> ToolResult:
