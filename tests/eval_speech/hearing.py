@@ -64,11 +64,18 @@ class Hearing:
             clip = self._conditions.clip(condition, self._recordings.said(caller, said.text, slowly=said.slowly), key)
             cpu_s, started = _children_cpu_s(), time.perf_counter()
             found = await self._ear.transcribe(clip)
-            transcript = Transcript(found)
+            transcript = found if isinstance(found, Transcript) else Transcript(found)
             seconds = time.perf_counter() - started
             used = _children_cpu_s() - cpu_s
             clip_s = clip.format.ms(len(clip.audio)) / 1000
-            self._known[key] = Heard(transcript.text, True, [], round(used, 3), round(seconds, 3), clip_s)
+            self._known[key] = Heard(
+                transcript.text,
+                transcript.certain,
+                list(transcript.alternatives),
+                round(used, 3),
+                round(seconds, 3),
+                clip_s,
+            )
             self._unsaved += 1
             if self._unsaved >= _SAVE_EVERY:
                 self.save()

@@ -1,4 +1,4 @@
-"""Worker processes of speech; tests of `engines`, `framing`, `speech_process`, `speech_work`, `spoken` and `worker`, too."""
+"""Worker processes of speech; of `engines`, `framing`, `speech_process`, `speech_work`, `spoken` and `worker`, too."""
 
 from __future__ import annotations
 

@@ -328,7 +328,15 @@ class EventFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechBegun:
+class KeyedAct:
+    """What the agent does in an event, under a key by which it is known when it is done again."""
+
+    event_number: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegun(KeyedAct):
     """The agent is about to say something; what it says comes as `ResponseText` and `ResponseAudio`.
 
     Look at `AgentLedger.acts` under the key afterwards. ``begun``: its span names the response, which was opened if
@@ -338,87 +346,68 @@ class SpeechBegun:
     this event.
     """
 
-    event_number: int
-    key: str
     interruptible: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechEnded:
+class SpeechEnded(KeyedAct):
     """All of it has been given: the item is complete. Not to be given for a speech that was interrupted.
 
     Not `is_complete`: the agent has left it, and its item holds what was sent.
     """
 
-    event_number: int
-    key: str
     is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class ToolAsked:
+class ToolAsked(KeyedAct):
     """The agent wants the client to run a function. `arguments` is JSON text. A known key: it has been asked."""
 
-    event_number: int
-    key: str
     name: str
     arguments: str
 
 
 @dataclass(frozen=True, slots=True)
-class OnceBegun:
+class OnceBegun(KeyedAct):
     """The agent is about to do something that must not be done twice: to be durable before it is done.
 
     Look at the act under the key afterwards: where it is ``done``, its `result` is known.
     """
 
-    event_number: int
-    key: str
-
 
 @dataclass(frozen=True, slots=True)
-class OnceDone:
+class OnceDone(KeyedAct):
     """It gave `result`, which survives JSON."""
 
-    event_number: int
-    key: str
     result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class TimerSet:
+class TimerSet(KeyedAct):
     """`Timer(name)` is to come at a time, wall clock; in place of the one of that name."""
 
-    event_number: int
-    key: str
     name: str
     when_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class AgentEventSent:
+class AgentEventSent(KeyedAct):
     """An event of the agent's own for the client; its ``type`` begins with ``agent.``."""
 
-    event_number: int
-    key: str
     body: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class TransferAsked:
+class TransferAsked(KeyedAct):
     """The client is to call `target`; the call ends. To be given once all that was said has been heard."""
 
-    event_number: int
-    key: str
     target: str
 
 
 @dataclass(frozen=True, slots=True)
-class HangUpAsked:
+class HangUpAsked(KeyedAct):
     """The call ends. To be given once all that was said has been heard."""
 
-    event_number: int
-    key: str
     reason: str = ""
 
 
