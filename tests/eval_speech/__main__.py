@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.eval_speech import people
+from tests.eval_speech import calls, people
 from tests.eval_speech.callers import CALLERS
 from tests.eval_speech.conditions import CONDITIONS
 from tests.eval_speech.direct import Result, Trial, run, trials
@@ -26,6 +27,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.speech.providers import SpeechProviders
 from voice_agent.speech.workers import SpeechWorkers
 
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 _EPILOG = """
 callers: %s, and people, who say no requests.
 conditions: %s.
@@ -39,10 +41,11 @@ def main() -> int:
     console = Console(stderr=True)
     if asked.typed:
         return _show_typed(asked.requests)
+    if asked.calls:
+        return _call_all(asked, console)
     results: list[Result] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     planned = list(trials(asked.caller, asked.condition, asked.requests))
-    with Progress(*columns, console=console) as progress:
+    with Progress(*_COLUMNS, console=console) as progress:
         for name in asked.ear:
             results += asyncio.run(_heard_by(name, planned, asked.cache, progress))
     scores = grouped(results)
@@ -64,6 +67,29 @@ def main() -> int:
     if asked.plot:
         draw(scores, asked.plot)
     return int(not all(judgement.reached for judgement in judgements))
+
+
+def _call_all(asked: argparse.Namespace, console: Console) -> int:
+    """Call mode; exit status 1 if a call has failed."""
+    planned = list(trials(asked.caller, asked.condition, [each for each in asked.requests if not each.given]))
+    planned = [trial for trial in planned if trial.caller != people.CALLER]
+    with Progress(*_COLUMNS, console=console) as progress:
+        task = progress.add_task("calls", total=len(planned))
+        called, cpu_s = asyncio.run(
+            calls.run(planned, asked.ear[0], asked.cache, kill=asked.kill, advance=lambda: progress.advance(task))
+        )
+    score = calls.CallScore.of(called, cpu_s)
+    if asked.json:
+        each = [
+            {"caller": it.trial.caller, "condition": it.trial.condition, "request": it.trial.request.id,
+             "heard": it.exchange.heard, "answered": it.exchange.answered, "latency_s": it.exchange.latency_s,
+             "as_typed": it.as_typed, "acted_wrongly": it.acted_wrongly, "resumes": it.resumes, "failure": it.failure}
+            for it in called
+        ]  # fmt: skip
+        sys.stdout.buffer.write(orjson.dumps({"score": asdict(score), "calls": each}) + b"\n")
+    else:
+        Console().print(asdict(score))
+    return int(score.failed > 0)
 
 
 async def _heard_by(name: str, planned: list[Trial], cache: Path, progress: Progress) -> list[Result]:
@@ -109,6 +135,9 @@ def _arguments() -> argparse.Namespace:
         "--held-out", type=int, default=0, metavar="N", help="N generated requests in place of the lists"
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the generated requests (default {SEED})")
+    parser.add_argument("--calls", action="store_true",
+                        help="over a WebSocket to a real pod, four at once; without requests in mid-talk")  # fmt: skip
+    parser.add_argument("--kill", action="store_true", help="with --calls: kill the pod in the middle of what is said")
     parser.add_argument("--typed", action="store_true", help="type the requests, German ones too, and show the answers")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/voice-agent/eval").expanduser(), metavar="DIR",
                         help="where recordings and results are kept (default ~/.cache/voice-agent/eval)")  # fmt: skip
