@@ -14,7 +14,7 @@ _ASKS_YES_OR_NO = frozenset({"confirm", "offer"})
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class DeskReply:
     """What the desk answered, and what has come of it."""
 
     text: str
@@ -26,7 +26,7 @@ class Reply:
     appointments: tuple[Any, ...]
     hung_up: bool
 
-    def same_as(self, other: Reply) -> bool:
+    def same_as(self, other: DeskReply) -> bool:
         """The same answer, with the same result."""
         return (self.text, self.appointments, self.hung_up) == (other.text, other.appointments, other.hung_up)
 
@@ -48,17 +48,17 @@ class Desk:
         """Another, in which the same has been said until now."""
         return Desk(self._now, self._memory)
 
-    def type(self, text: str) -> Reply:
+    def type(self, text: str) -> DeskReply:
         """A typed turn."""
         return self.hear(Transcript(text))
 
-    def hear(self, heard: Transcript) -> Reply:
+    def hear(self, heard: Transcript) -> DeskReply:
         """A turn as an ear understood it."""
         answer = decide(heard.text, self._memory, int(self._now.timestamp() * 1000))
         before, self._memory = self._memory, answer.memory
         changed = answer.memory.appointments != before.appointments
         understood = answer.memory.unclear == 0
-        return Reply(
+        return DeskReply(
             answer.text,
             understood,
             understood

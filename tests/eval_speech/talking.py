@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tests.eval_speech.desk import Desk, Reply
+from tests.eval_speech.desk import Desk, DeskReply
 from tests.eval_speech.requests import TODAY, Request
 from tests.eval_speech.words import words
 from voice_agent.kit.ear import Transcript
@@ -36,7 +36,7 @@ class Said:
 class Goal:
     """What a request leads to when it is typed: the answers, "yes" being said to what has to be confirmed."""
 
-    replies: tuple[Reply, ...]
+    replies: tuple[DeskReply, ...]
 
     @property
     def understood(self) -> bool:
@@ -49,7 +49,7 @@ class Goal:
         return self.understood and all(told & set(words(wanted.replace("|", " "))) for wanted in request.wants.split())
 
     @property
-    def end(self) -> Reply:
+    def end(self) -> DeskReply:
         """The last answer."""
         return self.replies[-1]
 
@@ -103,7 +103,7 @@ async def talk(request: Request, hear: Hear) -> Outcome:
         said = _answer(desk, reply, request, wanted)
 
 
-def _answer(desk: Desk, reply: Reply, request: Request, wanted: Goal) -> Said:
+def _answer(desk: Desk, reply: DeskReply, request: Request, wanted: Goal) -> Said:
     """What the caller says to a question back."""
     confirmed = desk.copy().type(YES)
     if any(confirmed.same_as(each) for each in wanted.replies):
