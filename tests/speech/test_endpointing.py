@@ -110,6 +110,35 @@ def test_steady_noise_is_silence(noise: str, level: int) -> None:
     assert endpointer().feed(samples_of(values, level)) == ()
 
 
+@pytest.mark.parametrize("lost_at", [None, 0, 1])
+@pytest.mark.parametrize("audio_format", [PCM, PCMU], ids=lambda it: it.name)
+def test_lost_packets_are_no_speech(audio_format: AudioFormat, lost_at: int | None) -> None:
+    """Steady noise of which packets are lost and filled with zeros starts nothing: each start would interrupt a reply.
+
+    Also where the first packet is one of them, and where packets are cut elsewhere than windows.
+    """
+    rng = np.random.default_rng(5)
+    packet = audio_format.rate_hz // 50
+    noise = rng.normal(0, 180, packet * 600)
+    for at in range(600):
+        if rng.random() < 0.05 or at == lost_at:
+            noise[at * packet : (at + 1) * packet] = 0
+    shifted = noise if lost_at is not None else np.roll(noise, packet // 3)
+    assert endpointer(audio_format).feed(from_linear(samples_of(shifted, 1), audio_format)) == ()
+
+
+def test_speech_is_heard_though_packets_are_lost() -> None:
+    """In it and before it, and also after more silence than a network loses."""
+    rng = np.random.default_rng(6)
+    spoken = np.frombuffer(sentence(), "<i2").astype(float) + rng.normal(0, 60, len(sentence()) // 2)
+    for at in range(0, len(spoken) - 480, 480):
+        if rng.random() < 0.03:
+            spoken[at : at + 480] = 0
+    muted = np.zeros(PCM.rate_hz)
+    heard = endpointer().feed(samples_of(np.concatenate([spoken, muted, spoken]), 1))
+    assert [it.started for it in heard] == [True, False, True, False]
+
+
 def test_noise_that_sets_in_does_not_go_on_as_speech() -> None:
     """A fan switched on may be taken for speech, for three seconds at most."""
     hiss = np.random.default_rng(2).normal(0, 1, len(seconds(10)))

@@ -12,6 +12,10 @@ mains hum.
 
 A window so quiet that it must be below the fixed level is silence whatever the other judges say. WebRTC's detector,
 which learns from every window, gets such windows later: some at a time, and before the next one that is not.
+
+A window that begins or ends with samples that are all the same is a lost packet, filled up by who noticed: it tells
+nothing of the noise, else what comes after it would stand out, and steady noise with one lost packet in a hundred would
+be speech some times a minute. A long run of them is silence all the same: a client that is muted, a line that is off.
 """
 
 from __future__ import annotations
@@ -31,6 +35,12 @@ NOISE_BLOCK_WINDOWS = 50
 """The quietest window is looked for in the current block of one second and the one before."""
 QUIET_WINDOWS = 10
 """So many quiet windows wait for WebRTC's detector at most, 9.6 kB of a call: together they take less time."""
+MAX_LOST_WINDOWS = 25
+"""So much in a row is silence, half a second: networks lose less, and what comes after it may be a voice."""
+MAX_LOST_AT_START = 3
+"""As long as nothing else has come: a recording of a voice alone may begin in silence."""
+_LOST_SAMPLES = 32
+"""So many that are the same, at an edge of a window. No noise above the fixed level has them, nor has a voice."""
 _LOUDEST = 1 << 16
 _NARROW_BYTES = VAD_RATE_HZ * WINDOW_MS // 1000 * 2
 
@@ -62,12 +72,17 @@ class VoiceActivity:
         self._quietest_before = 0 if speaking else _LOUDEST
         self._quietest = _LOUDEST
         self._block_left = NOISE_BLOCK_WINDOWS
+        self._lost = 0
+        """Windows in a row that were lost."""
+        self._most_lost = MAX_LOST_AT_START
 
     def is_voiced(self, window: bytes) -> bool:
         """Judge the next `WINDOW_MS`."""
         is_pcm = self._format is PCM
         linear = window if is_pcm else to_linear(window, self._format)
         if self._was_low and audioop.rms(linear, 2) <= self._quiet_rms:
+            if self._is_lost(linear):
+                return False
             self._note_level(self._quiet_level)
             self._quiet.append(linear)
             if len(self._quiet) >= QUIET_WINDOWS:
@@ -77,14 +92,30 @@ class VoiceActivity:
             self._learn_quiet()
         narrowed = narrow(linear) if is_pcm else linear
         level = audioop.rms(audioop.add(narrowed[2:], audioop.mul(narrowed[:-2], 2, -1), 2), 2)
+        if level < self._quietest or level < self._quietest_before or level <= self._quiet_level:
+            if self._is_lost(linear):
+                return False
+        else:
+            self._lost = 0
         noise = self._note_level(level)
         # WebRTC's detector learns from every window, so it is asked about the quiet ones too.
         speech: bool = self._vad.is_speech(narrowed, VAD_RATE_HZ)
         self._was_low = level <= self._least_level
         return speech and not self._was_low and level > noise * ABOVE_NOISE
 
+    def _is_lost(self, linear: bytes) -> bool:
+        """Whether a window that is quieter than the noise is so for a packet that was lost."""
+        size = 2 * _LOST_SAMPLES
+        head, tail = linear[:size], linear[-size:]
+        if head != head[:2] * _LOST_SAMPLES and tail != tail[:2] * _LOST_SAMPLES:
+            self._lost = 0
+            return False
+        self._lost += 1
+        return self._lost <= self._most_lost
+
     def _note_level(self, level: int) -> int:
         """The level of the quietest recent window, the one included whose level it is."""
+        self._most_lost = MAX_LOST_WINDOWS
         if level < self._quietest:  # noqa: PLR1730 - `min` takes longer than all else here
             self._quietest = level
         noise = min(self._quietest, self._quietest_before)
