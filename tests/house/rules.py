@@ -35,7 +35,7 @@ METHOD_LISTS: dict[str, Allowed] = {
 }
 ATTRIBUTE_LISTS: dict[str, Allowed] = {
     "app/voice_agent/stores/base.py::PodHeartbeat": Allowed(23, "the hash of a pod, as every store keeps it"),
-    "app/voice_agent/call/beginnings.py::CallMade": Allowed(17, "all that a new call has from outside"),
+    "app/voice_agent/call/beginnings.py::CallMade": Allowed(18, "all that a new call has from outside"),
     "app/voice_agent/call/record.py::CallRecord": Allowed(17, "the parts of a call"),
     "app/voice_agent/call/changes.py::CallWrite": Allowed(16, "what a store is handed: authors know these names"),
     "app/voice_agent/kit/events.py::Asked": Allowed(17, "all that a reply may depend on: authors know these names"),

@@ -14,6 +14,7 @@ from voice_agent.agents.opening import AgentNotOpened
 from voice_agent.errors import ConnectionRefused, SettingsError, VoiceAgentError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
+from voice_agent.speech.silero import silero_model
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +86,8 @@ class AgentRegistry:
 
     async def ready(self) -> None:
         """Wait until no agent's calls need to wait for its models. Raises what keeps one from that."""
+        if any(one.agent.turn_detection == "semantic_vad" for one in self.served.values()):
+            await asyncio.to_thread(silero_model)
         await asyncio.gather(*(one.agent.ready() for one in self.served.values()))
 
     async def close(self) -> None:

@@ -48,6 +48,8 @@ class CallMade:
     """Its agent handles events: the call has an `AgentLedger`."""
     resumable: bool = False
     schema: int = SCHEMA
+    turn_detection: str = "server_vad"
+    """Which the session begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,15 @@ def _made(made: CallMade) -> CallRecord:
         ),
         owner=Owner(1, made.owner, made.color, made.claim),
         ids=IdSequence.of(made.call_id),
-        session=SessionConfig(new_session(made.call_id, made.model, made.voice, expires_at_s=made.expires_at_s)),
+        session=SessionConfig(
+            new_session(
+                made.call_id,
+                made.model,
+                made.voice,
+                expires_at_s=made.expires_at_s,
+                turn_detection=made.turn_detection,
+            )
+        ),
         outbox=Outbox(made.outbox_bytes),
         speech=SpeechLog(made.checkpoint_ms),
         record=StoredRecord(made.schema, write_whole=True),

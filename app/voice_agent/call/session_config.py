@@ -31,11 +31,17 @@ SEMANTIC_VAD: dict[str, Any] = {
     "interrupt_response": True,
 }
 EAGERNESS_SILENCE_MS = {"low": 1500, "medium": 800, "auto": 800, "high": 400}
-"""`semantic_vad` here ends a turn by silence alone; the eagerness says after how much of it."""
+"""How much silence ends a turn under `semantic_vad` when nothing is known of what was said."""
+FINISHED_SILENCE_MS = {"low": 800, "medium": 320, "auto": 320, "high": 240}
+"""… when it was a finished sentence."""
+UNFINISHED_SILENCE_MS = {"low": 3000, "medium": 1800, "auto": 1800, "high": 1000}
+"""… when it surely goes on. Also the longest that a caller who is cut off by their microphone waits."""
 VAD_DEFAULTS = {"server_vad": SERVER_VAD, "semantic_vad": SEMANTIC_VAD}
 
 
-def new_session(call_id: str, model: str, voice: str, *, expires_at_s: int) -> dict[str, Any]:
+def new_session(
+    call_id: str, model: str, voice: str, *, expires_at_s: int, turn_detection: str = "server_vad"
+) -> dict[str, Any]:
     """A session as it is before the first `session.update`; `expires_at_s` counts seconds since 1970 UTC."""
     return {
         "type": "realtime",
@@ -56,7 +62,7 @@ def new_session(call_id: str, model: str, voice: str, *, expires_at_s: int) -> d
                 "format": PCM.as_json(),
                 "transcription": None,
                 "noise_reduction": None,
-                "turn_detection": dict(SERVER_VAD),
+                "turn_detection": dict(VAD_DEFAULTS[turn_detection]),
             },
             "output": {"format": PCM.as_json(), "voice": voice, "speed": 1.0},
         },
@@ -76,6 +82,9 @@ class TurnDetection:
     """0.0 to 1.0; higher needs louder speech."""
     prefix_padding_ms: int
     silence_duration_ms: int
+    finished_silence_ms: int
+    unfinished_silence_ms: int
+    """Under `semantic_vad`, what holds in place of it once it is known what was said; else the same."""
     create_response: bool
     interrupt_response: bool
     idle_timeout_ms: int | None
@@ -86,12 +95,17 @@ def turn_detection(session: Mapping[str, Any]) -> TurnDetection | None:
     given = session["audio"]["input"]["turn_detection"]
     if given is None:
         return None
-    silence_ms = EAGERNESS_SILENCE_MS.get(given.get("eagerness", ""), SERVER_VAD["silence_duration_ms"])
+    eagerness = given.get("eagerness", "")
+    silence_ms = given.get(
+        "silence_duration_ms", EAGERNESS_SILENCE_MS.get(eagerness, SERVER_VAD["silence_duration_ms"])
+    )
     return TurnDetection(
         mode=given["type"],
         threshold=given.get("threshold", SERVER_VAD["threshold"]),
         prefix_padding_ms=given.get("prefix_padding_ms", SERVER_VAD["prefix_padding_ms"]),
-        silence_duration_ms=given.get("silence_duration_ms", silence_ms),
+        silence_duration_ms=silence_ms,
+        finished_silence_ms=FINISHED_SILENCE_MS.get(eagerness, silence_ms),
+        unfinished_silence_ms=UNFINISHED_SILENCE_MS.get(eagerness, silence_ms),
         create_response=given["create_response"],
         interrupt_response=given["interrupt_response"],
         idle_timeout_ms=given.get("idle_timeout_ms"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from voice_agent.kit.call import Call
 from voice_agent.kit.ear import Ear
@@ -120,6 +120,8 @@ class Agent:
 
     ``VOICE_AGENT_<NAME>_VOICE`` names another. A plain `Voice()` is for an agent that has no text said.
     """
+    turn_detection: ClassVar[Literal["server_vad", "semantic_vad"]] = "server_vad"
+    """Which its calls begin with; a client may choose the other, or none."""
     lead_ms: int | None = None
     """How far ahead of real time its audio may be sent, in milliseconds; None: as its voice says."""
 
@@ -131,6 +133,14 @@ class Agent:
 
     async def close(self) -> None:
         """Release what `open` acquired."""
+
+    def is_finished(self, text: str, language: str) -> float | None:
+        """How sure it is that a turn of which `text` was understood so far is over: 0 to 1; None: as its words say.
+
+        Asked in a pause under `semantic_vad`: 1 ends the turn sooner, 0 waits longer, as for a number of which digits
+        are missing. To be answered at once.
+        """
+        return None
 
     async def run(self, call: Call) -> None:
         """Handle the events of a call, on this pod, until it ends or goes to another; then it is cancelled.

@@ -124,7 +124,11 @@ class _TurnDetection(TypedDict, total=False):
     idle_timeout_ms: Annotated[Annotated[int, whole(1_000, 120_000)] | None, Taken("works", "null: off")]
     eagerness: Annotated[
         Literal["low", "medium", "auto", "high"],
-        Taken("works", "the silence that ends a turn: `low` 1500 ms, `medium` and `auto` 800 ms, `high` 400 ms"),
+        Taken(
+            "works",
+            "the silence that ends a turn, after a finished sentence, after one that goes on, else: `low` 800, 3000, "
+            "1500 ms; `medium` and `auto` 320, 1800, 800 ms; `high` 240, 1000, 400 ms",
+        ),
     ]
 
 

@@ -90,7 +90,7 @@ class Endpointer:
 
     def _hear(self, window: bytes) -> VoiceBoundary | None:
         self._position += len(window)
-        voiced = self._activity.is_voiced(window)
+        voiced = self._is_voiced(window)
         if self._speaking:
             self._unvoiced = 0 if voiced else self._unvoiced + 1
             self._spoken_windows += 1
@@ -98,16 +98,28 @@ class Endpointer:
             self._cut = self._spoken_windows >= MAX_SPEECH_WINDOWS and not is_pause
             if not is_pause and not self._cut:
                 return None
-            self._speaking = False
-            self._recent = 0
-            return VoiceBoundary(False, self._position, goes_on=self._cut)
+            return self._stop()
         if self._cut:
             self._unvoiced = 0 if voiced else self._unvoiced + 1
             self._cut = self._unvoiced < self._silence_windows
         self._recent = (self._recent << 1 | voiced) & _RECENT
-        if self._recent.bit_count() < START_VOICED:
+        if self._recent.bit_count() < START_VOICED or not self._may_start():
             return None
         self._speaking = True
         self._unvoiced = self._spoken_windows = 0
         start = self._position - self._recent.bit_length() * self._window_bytes
         return VoiceBoundary(True, start, self._position, goes_on=self._cut)
+
+    def _stop(self) -> VoiceBoundary:
+        self._speaking = False
+        self._recent = 0
+        return VoiceBoundary(False, self._position, goes_on=self._cut)
+
+    # --- what another endpointer may judge otherwise -----------------------------
+
+    def _is_voiced(self, window: bytes) -> bool:
+        return self._activity.is_voiced(window)
+
+    def _may_start(self) -> bool:
+        """Whether an utterance starts now that enough windows are voiced."""
+        return True

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+DEFAULT_LANGUAGE = "en"
 FINISHED = 1.0
 UNSURE = 0.5
 """Nothing was understood, a number or a name is being spelt, or there are no words of the language."""
@@ -54,7 +55,7 @@ def turn_words(language: str) -> TurnWords | None:
     )
 
 
-def is_finished(text: str, language: str = "en") -> float:
+def is_finished(text: str, language: str = DEFAULT_LANGUAGE) -> float:
     """How sure it is that nothing follows: `FINISHED`, `UNSURE` or `UNFINISHED`.
 
     `language`: its tag; of one without a file all is `UNSURE` that does not break off.
@@ -76,7 +77,7 @@ def is_finished(text: str, language: str = "en") -> float:
     return UNSURE if _is_spelling(words, known) else FINISHED
 
 
-def is_backchannel(text: str, language: str = "en") -> bool:
+def is_backchannel(text: str, language: str = DEFAULT_LANGUAGE) -> bool:
     """Whether this is what one says who only listens: "mhm", "uh-huh", twice perhaps."""
     known = turn_words(language)
     words = _words(text[: MAX_CHARS + 1])

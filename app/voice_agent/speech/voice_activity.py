@@ -66,7 +66,7 @@ class VoiceActivity:
         neighbours is at most twice as large as they are, narrowing adds 2 to it, and `audioop.rms` rounds down."""
         self._quiet: list[bytes] = []
         """Windows that WebRTC's detector has not had yet, PCM16 at the format's rate."""
-        self._was_low = True
+        self.was_low = True
         """Whether the last window was below the fixed level: only then is the next one asked if it is quiet."""
         # An utterance under way must not be taken for the noise it is measured against.
         self._quietest_before = 0 if speaking else _LOUDEST
@@ -80,7 +80,7 @@ class VoiceActivity:
         """Judge the next `WINDOW_MS`."""
         is_pcm = self._format is PCM
         linear = window if is_pcm else to_linear(window, self._format)
-        if self._was_low and audioop.rms(linear, 2) <= self._quiet_rms:
+        if self.was_low and audioop.rms(linear, 2) <= self._quiet_rms:
             if self._is_lost(linear):
                 return False
             self._note_level(self._quiet_level)
@@ -100,8 +100,8 @@ class VoiceActivity:
         noise = self._note_level(level)
         # WebRTC's detector learns from every window, so it is asked about the quiet ones too.
         speech: bool = self._vad.is_speech(narrowed, VAD_RATE_HZ)
-        self._was_low = level <= self._least_level
-        return speech and not self._was_low and level > noise * ABOVE_NOISE
+        self.was_low = level <= self._least_level
+        return speech and not self.was_low and level > noise * ABOVE_NOISE
 
     def _is_lost(self, linear: bytes) -> bool:
         """Whether a window that is quieter than the noise is so for a packet that was lost."""

@@ -18,6 +18,7 @@ from voice_agent.call.bounds import MAX_UNTRANSCRIBED
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.inputs import AppendAudio, ClearAudio, CommitAudio, CreateItem, HandoffPlanned, UpdateSession
 from voice_agent.call.record import CallRecord
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.runtime.calls import listening
@@ -56,11 +57,18 @@ class FrameEar(Ear):
             self.closed.append(number)
 
 
+def agent_with(ear: Ear) -> Agent:
+    """It says nothing."""
+    agent = Agent()
+    agent.ear = ear
+    return agent
+
+
 @asynccontextmanager
 async def heard_by(ear: Ear, call: CallRecord | None = None) -> AsyncIterator[Alone]:
     """A call that this ear hears."""
     async with alone(call) as its:
-        its.live.listening = Listening(its.call, ear, its.live.feed, its.clock, its.observer)
+        its.live.listening = Listening(its.call, agent_with(ear), its.live.feed, its.clock, its.observer)
         yield its
 
 
@@ -346,5 +354,5 @@ async def test_an_ear_that_takes_utterances_whole_is_given_no_frames() -> None:
         assert its.live.listening.stream is None
         assert its.live.listening.partial == ""
         assert await understood(its) == [None]
-    mirrored = Listening(new_call(mirror=True), FrameEar(), its.live.feed, its.clock, CountingObserver())
+    mirrored = Listening(new_call(mirror=True), agent_with(FrameEar()), its.live.feed, its.clock, CountingObserver())
     assert mirrored.stream is None

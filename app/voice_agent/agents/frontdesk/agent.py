@@ -20,6 +20,7 @@ class FrontDesk(Scripted):
     """Answers a demonstration company's telephone. Uses no tools: it passes over what tools said."""
 
     name = "frontdesk"
+    turn_detection = "semantic_vad"
 
     async def answer(self, turn: ScriptedTurn) -> AsyncGenerator[str, None]:
         """The decision, once, whatever becomes of the pod; then sentence by sentence, so that the first is early."""

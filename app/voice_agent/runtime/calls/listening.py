@@ -17,16 +17,19 @@ import structlog
 
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.calls.transcriber import NOT_KNOWN
+from voice_agent.runtime.calls.turn_ending import SEMANTIC_EARLY_PAUSE_MS, TurnEnding
 from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
+from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
@@ -45,12 +48,13 @@ class Listening:
     def __init__(
         self,
         call: CallRecord,
-        ear: Ear,
+        agent: Agent,
         feed: Callable[[Input], None],
         clock: Clock,
         observer: Observer,
         meter: Meter | None = None,
     ) -> None:
+        ear = agent.ear or Ear()
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""
         self.taps: list[FrameQueue] = []
@@ -64,6 +68,7 @@ class Listening:
         self._feed = feed
         self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
         self._by_agent = isinstance(ear, AgentEar)
+        self._ending = TurnEnding(call, agent)
         self._is_paused = False
         """In an utterance, for so long that it may be over."""
         self._transcribing: dict[str, asyncio.Task[None]] = {}
@@ -81,15 +86,7 @@ class Listening:
             return
         buffer = call.input_audio
         at_bytes = buffer.position if at_bytes is None else at_bytes
-        self.endpointer = Endpointer(
-            call.session.input_format,
-            threshold=detection.threshold,
-            prefix_padding_ms=detection.prefix_padding_ms,
-            silence_duration_ms=detection.silence_duration_ms,
-            speaking=buffer.speaking,
-            spoken_bytes=at_bytes - buffer.start,
-            at_bytes=at_bytes,
-        )
+        self.endpointer = self._ending.endpointer(detection, at_bytes)
 
     def resume_utterance(self) -> None:
         """After a take-over: listen to the end of what was saved of an utterance.
@@ -102,12 +99,19 @@ class Listening:
         buffer, detection = self._call.input_audio, self._call.session.turn_detection
         if self.endpointer is None or not buffer.speaking or detection is None:
             return
-        size_bytes = self._call.session.input_format.size(detection.silence_duration_ms + SETTLE_MS)
+        size_bytes = self._call.session.input_format.size(detection.unfinished_silence_ms + SETTLE_MS)
         saved = bytes(buffer.audio[-size_bytes:])
         self.restart(at_bytes=buffer.position - len(saved))
+        if isinstance(self.endpointer, SemanticEndpointer):
+            # A pause in what was saved is judged once it is known what was said before it.
+            self.endpointer.wait(detection.unfinished_silence_ms)
         boundaries = self.endpointer.feed(saved)
         if boundaries and not boundaries[-1].started:
             self._feed(AppendAudio(b"", None, boundaries[-1:]))
+        elif isinstance(self.endpointer, SemanticEndpointer):
+            self.note_pause(self.endpointer.pause_ms)
+            if not self._is_paused:
+                self.endpointer.wait(detection.silence_duration_ms)
 
     # --- what was said ----------------------------------------------------------
 
@@ -119,6 +123,7 @@ class Listening:
     def speech_started(self, item_id: str | None) -> None:
         """An utterance begins."""
         self._is_paused = False
+        self._wait_as_for_anything()
         self.hearing.started(item_id)
 
     def speech_stopped(self, item_id: str | None) -> None:
@@ -126,30 +131,57 @@ class Listening:
         self._is_paused = False
         self.hearing.stopped(item_id)
 
+    @property
+    def heeds_pauses(self) -> bool:
+        """Whether it matters that a pause begins, though the ear takes frames: for who is told, or for the turn."""
+        return bool(self.hearing.queues) or isinstance(self.endpointer, SemanticEndpointer)
+
     def note_pause(self, pause_ms: int) -> None:
         """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on."""
-        if pause_ms >= EARLY_PAUSE_MS:
+        if pause_ms >= (SEMANTIC_EARLY_PAUSE_MS if isinstance(self.endpointer, SemanticEndpointer) else EARLY_PAUSE_MS):
             if not self._is_paused:
                 self._is_paused = True
                 self._pause_begins()
         elif self._is_paused:
             self._is_paused = False
             self._early.cancel()
+            self._wait_as_for_anything()
             self.hearing.resumed()
 
     def _pause_begins(self) -> None:
         """Start to transcribe what was said, if that was not done meanwhile; tell of the pause once it is known."""
         buffer = self._call.input_audio
         if self.stream is not None:
-            self.hearing.paused(self.stream.partial or None)
+            self._paused(self.stream.partial or None)
         elif buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
-            self.hearing.paused(None)
+            self._paused(None)
         else:
             clip = Clip(bytes(buffer.audio), self._call.session.input_format)
-            self._early.begin(buffer.item_id, clip, self.hearing.paused)
+            self._early.begin(buffer.item_id, clip, self._paused)
+
+    def _paused(self, text: str | None) -> None:
+        """A pause lasts, and so much was understood of what was said before it."""
+        self.hearing.paused(text)
+        self._judge(text)
 
     def _understood(self, text: str) -> None:
         self.hearing.understood(text or None)
+        if self._is_paused:
+            self._judge(text)
+
+    def _judge(self, text: str | None) -> None:
+        """Wait for the end of the turn as long as what was understood asks for; it may be due already."""
+        detection = self._call.session.turn_detection
+        if detection is None or not isinstance(self.endpointer, SemanticEndpointer):
+            return
+        self.endpointer.wait(self._ending.silence_ms(text, detection))
+        if boundaries := self.endpointer.end_if_due():
+            self._feed(AppendAudio(b"", None, boundaries))
+
+    def _wait_as_for_anything(self) -> None:
+        detection = self._call.session.turn_detection
+        if detection is not None and isinstance(self.endpointer, SemanticEndpointer):
+            self.endpointer.wait(detection.silence_duration_ms)
 
     def transcribe(self, item_id: str, audio: bytes) -> None:
         """Transcribe a turn that is over, and feed `Transcribed`."""

@@ -51,7 +51,6 @@ from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.kit.agent import Agent
-from voice_agent.kit.ear import Ear
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.call_memory import CallMemory
@@ -140,7 +139,7 @@ class LiveCall:
         self.feed(event)
         if listening.stream is not None:
             listening.stream.advance()
-            if not listening.hearing.queues:
+            if not listening.heeds_pauses:
                 return
         if listening.endpointer is not None and call.input_audio.speaking:
             listening.note_pause(listening.endpointer.pause_ms)
@@ -309,7 +308,7 @@ def _work_of(
 ) -> tuple[Listening, AgentRun]:
     """What listens to the client, and what has the agent answer."""
     meter = CallMeter(call, feed, writer)
-    listening = Listening(call, agent.ear or Ear(), feed, clock, observer, meter.without_responses())
+    listening = Listening(call, agent, feed, clock, observer, meter.without_responses())
     responder = AgentRun(call, agent, feed, writer, clock, observer)
     listening.taps, listening.hearing = responder.live.taps, responder.live.hearing
     return listening, responder

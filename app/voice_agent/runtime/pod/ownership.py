@@ -93,6 +93,7 @@ class Ownership:
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
             caller=request.caller,
+            turn_detection=agent.turn_detection,
         )
         live = self._owned.add(begin(made), made, agent)
         try:
