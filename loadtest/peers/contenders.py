@@ -67,7 +67,7 @@ class Ours:
 class Fronted:
     """``voice-agent edge`` in front of a pod; what is measured is the edge alone.
 
-    A pod with a store runs on the callers' core; another one on the edge's, so that the callers have theirs.
+    The pod runs on the callers' core: two servers on one core wait for each other.
     """
 
     name: str

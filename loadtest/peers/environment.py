@@ -101,7 +101,7 @@ class Environment:
     async def start(self, contender: Contender) -> Server:
         """A contender on the servers' core, once it listens. Raises `NotStarted`."""
         if isinstance(contender, Fronted):
-            pod = await self._start(contender.pod, cores()[1 if isinstance(contender.pod, Ours) else 0])
+            pod = await self._start(contender.pod, cores()[1])
             port = free_port()
             command = [sys.executable, "-m", "voice_agent", "edge", "--to", f"ws://127.0.0.1:{pod.port}"]
             settings = {"VOICE_EDGE_MAX_CALLS": str(MOST_CALLS), "VOICE_EDGE_LOG_LEVEL": "warning"}

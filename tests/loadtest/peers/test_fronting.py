@@ -8,8 +8,8 @@ import pytest
 
 from loadtest.peers.contenders import BASELINE, EDGE
 from loadtest.peers.environment import opened
-from loadtest.peers.fronting import DIRECT, FRONTED, INSTANT, EdgeCost
-from loadtest.peers.load import run_load
+from loadtest.peers.fronting import DIRECT, FRONTED, INSTANT, EdgeCost, latency_fault
+from loadtest.peers.load import Load, run_load
 
 GOOD = EdgeCost(
     us={BASELINE: 50.0, EDGE: 40.0},
@@ -39,6 +39,26 @@ def test_added_latency_is_between_the_medians_of_both_ways() -> None:
 def test_each_figure_can_fail_by_itself(worse: EdgeCost) -> None:
     """One of the four is above its limit."""
     assert [verdict.reached for verdict in worse.verdicts()].count(False) == 1
+
+
+def test_a_round_on_a_full_core_or_with_frames_missing_is_no_latency() -> None:
+    """What waits there says nothing of what an edge adds; the run tells so instead."""
+    sound = Load(
+        calls=200,
+        seconds=4.0,
+        us_per_frame=40.0,
+        core=0.4,
+        store_us=None,
+        p99_s=0.001,
+        lag_p99_s=0.0,
+        wrong=0,
+        missing=0,
+        lost=0,
+        pss_kb=1,
+    )
+    assert latency_fault(sound) == ""
+    for worse in (replace(sound, core=0.9), replace(sound, missing=3), replace(sound, lag_p99_s=0.5)):
+        assert "with 200 calls" in latency_fault(worse)
 
 
 async def test_frames_come_back_over_an_edge_whole_and_in_order() -> None:
