@@ -19,7 +19,7 @@ from voice_agent.kit.naming import settings_prefix
 from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.health import ProviderHealth
 from voice_agent.settings import Settings, agent_variables
-from voice_agent.speech.providers import SpeechProviders
+from voice_agent.speech.providers import SpeechModels, SpeechProviders
 from voice_agent.speech.workers import SpeechWorkers
 from voice_agent.speech_settings import EAR, VOICE
 
@@ -129,7 +129,8 @@ def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
         raise SettingsError("VOICE_RELOAD: no agent is from a file, such as --agent agent.py:Agent.")
     found, warnings = settings_of_all(registry.served, agent_variables())
     kit = Kit()
-    providers = SpeechProviders(SpeechWorkers(speech_workers), partial(kit.shared, ProviderClient))
+    models = SpeechModels(whisper=str(settings.whisper_model or ""))
+    providers = SpeechProviders(SpeechWorkers(speech_workers), partial(kit.shared, ProviderClient), models)
     return PodAgents(registry, found, providers, kit), warnings
 
 

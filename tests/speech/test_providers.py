@@ -78,9 +78,9 @@ def test_an_agent_hears_and_speaks_as_the_server_does(found: SpeechProviders) ->
     """All agents that bring nothing share what comes with the server."""
     assert not found.ears
     assert not found.voices
-    assert found.ear_for(agent()).name == "pocketsphinx"
+    assert found.ear_for(agent()).name == "natural"
     assert found.voice_for(agent()).name == "espeak"
-    assert found.ear_for(agent()) is found.ears["pocketsphinx"]
+    assert found.ear_for(agent()) is found.ears["natural"]
     assert found.voice_for(agent()) is found.voices["espeak"]
 
 
@@ -102,8 +102,10 @@ def test_a_name_that_nothing_has_is_told_with_those_there_are(
 ) -> None:
     """One line at the start."""
     have(monkeypatch, voices=ToneVoice)
-    with pytest.raises(SettingsError, match=r"^There is no ear 'whisper'; known are 'pocketsphinx'\.$"):
-        found.ear_for(agent(), ["whisper"])
+    with pytest.raises(
+        SettingsError, match=r"^There is no ear 'wisper'; known are 'natural', 'pocketsphinx', 'whisper'\.$"
+    ):
+        found.ear_for(agent(), ["wisper"])
     with pytest.raises(SettingsError, match=r"^There is no voice 'piper'; known are 'added', 'espeak'\.$"):
         found.voice_for(agent(), ["piper"])
 
@@ -123,6 +125,17 @@ def test_without_the_demo_an_agent_needs_a_voice_of_its_own(
     voice, none = ToneVoice(), Voice()
     assert found.voice_for(agent(voice=voice)) is voice
     assert found.voice_for(agent(voice=none)) is none
+
+
+def test_the_server_hears_with_the_best_that_is_installed(
+    found: SpeechProviders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the engines of `natural` with the grammar alone, and who asks for Whisper is told what it needs."""
+    installed = set(extras.EXTRAS[extras.DEMO])
+    monkeypatch.setattr(extras, "find_spec", lambda name: name if name in installed else None)
+    assert found.ear_for(agent()).name == "pocketsphinx"
+    with pytest.raises(SettingsError, match=r"^The ear 'whisper' needs .*pip install 'voice-agent\[natural\]'"):
+        found.ear_for(agent(), ["whisper"])
 
 
 async def test_only_what_was_asked_for_is_opened_and_each_once(found: SpeechProviders) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes of speech; of `engines`, `framing`, `speech_process`, `speech_work`, `spoken` and `worker`, too."""
+"""Processes of speech; tests of `engines`, `framing`, `speech_process`, `speech_work`, `spoken`, `worker`, too."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ async def test_what_a_caller_says_is_heard(workers: SpeechWorkers) -> None:
     """A recording of a caller is transcribed by a worker."""
     with wave.open(str(ROOT / "samples" / "caller-day.wav")) as recording:
         said = recording.readframes(recording.getnframes())
-    assert await workers.transcribe(said, PCM) == Transcript("next tuesday")
+    assert await workers.transcribe(said, PCM, "pocketsphinx") == Transcript("next tuesday")
 
 
 async def test_no_speech_is_the_empty_text(workers: SpeechWorkers) -> None:
     """Silence is "" and not None."""
-    assert await workers.transcribe(bytes(PCM.size(2000)), PCM) == Transcript("")
+    assert await workers.transcribe(bytes(PCM.size(2000)), PCM, "pocketsphinx") == Transcript("")
 
 
 async def test_a_clip_longer_than_any_sentence_costs_nothing(workers: SpeechWorkers) -> None:
     """Half an hour of sound is not understood, at once."""
     clip = bytes(PCM.size(30 * 60_000))
     began_s = time.process_time()
-    assert await workers.transcribe(clip, PCM) == Transcript(None)
+    assert await workers.transcribe(clip, PCM, "pocketsphinx") == Transcript(None)
     assert time.process_time() - began_s < 0.5
 
 
@@ -260,7 +260,7 @@ async def test_a_worker_left_to_others_does_nothing_early() -> None:
 
     async def early() -> Transcript:
         WORK.set(SpeechWork("call_a", is_early=True))
-        return await speech.transcribe(clip, PCM)
+        return await speech.transcribe(clip, PCM, "pocketsphinx")
 
     try:
         for pid in pids:
@@ -318,7 +318,9 @@ async def test_a_cancelled_job_leaves_the_queue(workers: SpeechWorkers) -> None:
     """It does not stand there until a worker is free, and nor does its audio."""
     (pid,) = pids_of(workers)
     os.kill(pid, signal.SIGSTOP)
-    first, second = [asyncio.create_task(workers.transcribe(bytes(PCM.size(2000)), PCM)) for _ in range(2)]
+    first, second = [
+        asyncio.create_task(workers.transcribe(bytes(PCM.size(2000)), PCM, "pocketsphinx")) for _ in range(2)
+    ]
     try:
         await until(lambda: len(workers._jobs) == 1)
         second.cancel()

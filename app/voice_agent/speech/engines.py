@@ -51,5 +51,22 @@ def _espeak() -> Engine:
     return EspeakEngine()
 
 
-_LOADERS: Mapping[str, Callable[..., Engine]] = {"espeak": _espeak, "pocketsphinx": _pocketsphinx}
+def _whisper(model: str = "") -> Engine:
+    from voice_agent.speech.whisper import WhisperEngine
+
+    return WhisperEngine(model)
+
+
+def _natural(model: str = "") -> Engine:
+    from voice_agent.speech.second_opinion import NaturalEngine
+
+    return NaturalEngine(model)
+
+
+_LOADERS: Mapping[str, Callable[..., Engine]] = {
+    "espeak": _espeak,
+    "natural": _natural,
+    "pocketsphinx": _pocketsphinx,
+    "whisper": _whisper,
+}
 """To add one: a function that imports it and returns it; its parameters are the settings that `use` gives."""

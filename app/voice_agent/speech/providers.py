@@ -3,8 +3,8 @@
 Those over HTTP go by their address, and several are one that falls back.
 
 A package adds one with an entry point of the group ``voice_agent.ears`` or ``voice_agent.voices``: it names a callable
-that takes nothing and returns an `Ear` or a `Voice`. Those that come with the server need the extra `demo`; what
-imports an engine is not loaded before it is asked for.
+that takes nothing and returns an `Ear` or a `Voice`. Those that come with the server need an extra, `natural` or
+`demo`; the server's own is the best of them whose extra is installed. No engine is loaded here, but in the workers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from voice_agent.errors import SettingsError
-from voice_agent.extras import DEMO, missing_extra
+from voice_agent.extras import DEMO, NATURAL, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.ear import Ear
 from voice_agent.kit.voice import Voice
@@ -27,8 +27,9 @@ from voice_agent.speech.fallback_ear import FallbackEar
 from voice_agent.speech.fallback_voice import FallbackVoice
 from voice_agent.speech.http_ear import EarEndpoint, HttpEar
 from voice_agent.speech.http_voice import HttpVoice, VoiceEndpoint
-from voice_agent.speech.pocketsphinx_ear import PocketsphinxEar
 from voice_agent.speech.provider_faults import ear_fault, voice_fault
+from voice_agent.speech.worker_ear import NATURAL as NATURAL_EAR
+from voice_agent.speech.worker_ear import POCKETSPHINX, WHISPER, WorkerEar
 from voice_agent.speech.workers import SpeechWorkers
 
 EAR_GROUP = "voice_agent.ears"
@@ -37,14 +38,39 @@ VOICE_GROUP = "voice_agent.voices"
 Provider = TypeVar("Provider", Ear, Voice)
 
 
+class SpeechModels(NamedTuple):
+    """Models of the server's own ears and voices, in place of those that their packages bring; "": those."""
+
+    whisper: str = ""
+    """A directory, as CTranslate2 has it."""
+
+
 class SpeechProviders:
     """The ears and voices of a pod. One is made when it is first asked for; only those are opened."""
 
-    def __init__(self, workers: SpeechWorkers, client: Callable[[], ProviderClient] | None = None) -> None:
-        """`workers`: shared by the ear and the voice that come with the server. `client`: of those over HTTP."""
+    def __init__(
+        self,
+        workers: SpeechWorkers,
+        client: Callable[[], ProviderClient] | None = None,
+        models: SpeechModels | None = None,
+    ) -> None:
+        """`workers`: shared by the ears and the voices that come with the server. `client`: of those over HTTP."""
         self._client = client or _no_client
-        self._ears = _Shelf("ear", EAR_GROUP, ear_fault, {PocketsphinxEar.name: lambda: PocketsphinxEar(workers)})
-        self._voices = _Shelf("voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: lambda: EspeakVoice(workers)})
+        models = models or SpeechModels()
+        whisper = {"model": models.whisper}
+        self._ears: _Shelf[Ear] = _Shelf(
+            "ear",
+            EAR_GROUP,
+            ear_fault,
+            {
+                NATURAL_EAR: _Own(NATURAL, lambda: WorkerEar(workers, NATURAL_EAR, **whisper)),
+                WHISPER: _Own(NATURAL, lambda: WorkerEar(workers, WHISPER, **whisper)),
+                POCKETSPHINX: _Own(DEMO, lambda: WorkerEar(workers, POCKETSPHINX)),
+            },
+        )
+        self._voices: _Shelf[Voice] = _Shelf(
+            "voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: _Own(DEMO, lambda: EspeakVoice(workers))}
+        )
         self._used: list[Ear | Voice] = []
         self._open: list[Ear | Voice] = []
         self._opened = AsyncExitStack()
@@ -73,7 +99,7 @@ class SpeechProviders:
             if type(found) is not Ear:
                 _checked(found, ear_fault, f"The ear of the agent {agent.name!r}")
         else:
-            found = self._ears.get(PocketsphinxEar.name) if missing_extra(DEMO) is None else Ear()
+            found = self._ears.best() or Ear()
         return self._use(found)
 
     def voice_for(self, agent: Agent, chosen: Sequence[str | VoiceEndpoint] = ()) -> Voice:
@@ -91,12 +117,12 @@ class SpeechProviders:
             found = agent.voice
             if type(found) is not Voice:
                 _checked(found, voice_fault, f"The voice of the agent {agent.name!r}")
-        elif (missing := missing_extra(DEMO)) is None:
-            found = self._voices.get(EspeakVoice.name)
+        elif (own := self._voices.best()) is not None:
+            found = own
         else:
             raise SettingsError(
-                f"The agent {agent.name!r} has no voice: the server's own, {EspeakVoice.name!r}, {missing}; or give it "
-                f"another, with its attribute `voice`."
+                f"The agent {agent.name!r} has no voice: the server's own, {EspeakVoice.name!r}, "
+                f"{missing_extra(DEMO)}; or give it another, with its attribute `voice`."
             )
         return self._use(found)
 
@@ -144,6 +170,13 @@ class SpeechProviders:
         return provider
 
 
+class _Own(NamedTuple, Generic[Provider]):
+    """One that comes with the server."""
+
+    extra: str
+    make: Callable[[], Provider]
+
+
 class _Shelf(Generic[Provider]):
     """Providers of one kind, by name."""
 
@@ -152,13 +185,14 @@ class _Shelf(Generic[Provider]):
         kind: str,
         group: str,
         fault: Callable[[object], str | None],
-        own: Mapping[str, Callable[[], Provider]],
+        own: Mapping[str, _Own[Provider]],
     ) -> None:
+        """`own`: those of the server, the best first."""
         self.made: dict[str, Provider] = {}
         self._kind = kind
         self._group = group
         self._fault = fault
-        self._own: Mapping[str, Callable[[], Provider]] = own
+        self._own: Mapping[str, _Own[Provider]] = own
 
     def get(self, name: str) -> Provider:
         """The one of that name, made if need be. Raises `SettingsError`."""
@@ -166,6 +200,10 @@ class _Shelf(Generic[Provider]):
         if found is None:
             found = self.made[name] = self._make(name)
         return found
+
+    def best(self) -> Provider | None:
+        """The first of the server's own whose extra is installed; None: there is none."""
+        return next((self.get(name) for name, own in self._own.items() if missing_extra(own.extra) is None), None)
 
     def _make(self, name: str) -> Provider:
         what = f"The {self._kind} {name!r}"
@@ -180,9 +218,10 @@ class _Shelf(Generic[Provider]):
         if name not in self._own:
             known = ", ".join(repr(known) for known in sorted({*self._own, *added}))
             raise SettingsError(f"There is no {self._kind} {name!r}; known are {known}.")
-        if (missing := missing_extra(DEMO)) is not None:
+        own = self._own[name]
+        if (missing := missing_extra(own.extra)) is not None:
             raise SettingsError(f"{what} {missing}.")
-        return self._own[name]()
+        return own.make()
 
 
 def _no_client() -> ProviderClient:

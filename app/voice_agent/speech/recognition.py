@@ -29,7 +29,7 @@ import soxr
 from pocketsphinx import Decoder, get_model_path
 
 from voice_agent.call.audio import AudioFormat, to_linear
-from voice_agent.speech.endpointing import Endpointer
+from voice_agent.speech.sounds import has_speech
 
 RATE_HZ = 16_000
 WORST_MEAN = -50.0
@@ -79,7 +79,7 @@ class Recognizer:
         """What was said, in small letters; None: not understood; "": there was no speech."""
         if language != "en":
             return None
-        if not _has_speech(audio, audio_format):
+        if not has_speech(audio, audio_format):
             return ""
         words = self.words(audio, audio_format)
         worst_mean = WORST_MEAN if audio_format.rate_hz >= RATE_HZ else WORST_MEAN_TELEPHONE
@@ -111,11 +111,6 @@ def _sound(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     loud = np.flatnonzero(levels >= levels.max() * _QUIET)
     first, last = max(0, loud[0] - _MARGIN_FRAMES), loud[-1] + 1 + _MARGIN_FRAMES
     return samples[first * _FRAME : last * _FRAME]
-
-
-def _has_speech(audio: bytes, audio_format: AudioFormat) -> bool:
-    listener = Endpointer(audio_format, threshold=0.3, prefix_padding_ms=0, silence_duration_ms=500)
-    return bool(listener.feed(audio))
 
 
 def _scored(segments: Iterable[Segment]) -> Iterable[tuple[str, int, float]]:

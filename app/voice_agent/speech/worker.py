@@ -97,7 +97,9 @@ class _Work:
         engine = self._engine(head["engine"], head["settings"])
         assert isinstance(engine, EarEngine)
         found = engine.transcribe(audio, FORMATS[head["format"]], head["language"])
-        return {"text": found.text if isinstance(found, Transcript) else found}, b""
+        if not isinstance(found, Transcript):
+            return {"text": found}, b""
+        return {"text": found.text, "certain": found.certain, "alternatives": list(found.alternatives)}, b""
 
     def _synthesize(self, head: dict[str, Any]) -> Answer:
         engine = self._engine(head["engine"], head["settings"])

@@ -151,7 +151,7 @@ class SpeechWorkers:
             job.fail(SpeechFailed("The speech workers are closed.", retry=False))
 
     async def transcribe(
-        self, audio: bytes, audio_format: AudioFormat, engine: str = "pocketsphinx", language: str = "en"
+        self, audio: bytes, audio_format: AudioFormat, engine: str, language: str = "en"
     ) -> Transcript:
         """What was said: see `EarEngine.transcribe`. Raises `SpeechFailed`."""
         if audio_format.ms(len(audio)) > MAX_CLIP_MS:
@@ -159,7 +159,9 @@ class SpeechWorkers:
         head, _ = await self._do(
             {"do": "transcribe", "engine": engine, "format": audio_format.name, "language": language}, audio
         )
-        return Transcript(head["text"])
+        return Transcript(
+            head["text"], certain=head.get("certain", True), alternatives=tuple(head.get("alternatives", ()))
+        )
 
     async def synthesize(
         self,

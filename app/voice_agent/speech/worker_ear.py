@@ -1,0 +1,42 @@
+"""The ears that come with the server, at work in the speech workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voice_agent.kit.clip import Clip
+from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.speech.workers import SpeechWorkers
+
+POCKETSPHINX = "pocketsphinx"
+"""Understands what its grammar has: see `recognition`."""
+WHISPER = "whisper"
+"""Understands what is said freely: see `whisper`."""
+NATURAL = "natural"
+"""Whisper, with the grammar's second opinion: see `second_opinion`."""
+
+
+class WorkerEar(Ear):
+    """Takes an utterance whole."""
+
+    def __init__(self, workers: SpeechWorkers, name: str, **settings: Any) -> None:
+        """`workers` may be shared with others. `name`: of an engine of `engines`, loaded with these settings."""
+        self.name = name
+        self._workers = workers
+        workers.use(name, **settings)
+
+    async def open(self) -> None:
+        """Start the speech workers; an utterance that comes before they are warm waits for them."""
+        await self._workers.open(self)
+
+    async def ready(self) -> None:
+        """Wait until the speech workers are warm. Raises `SpeechFailed` if one cannot start."""
+        await self._workers.ready()
+
+    async def close(self) -> None:
+        """Stop the speech workers if nobody else has them open."""
+        await self._workers.close(self)
+
+    async def transcribe(self, clip: Clip) -> Transcript:
+        """What was said. Raises `SpeechFailed`."""
+        return await self._workers.transcribe(clip.audio, clip.format, self.name)

@@ -1,0 +1,67 @@
+"""What becomes of two ears' words."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voice_agent.call.audio import PCM
+from voice_agent.kit.ear import Transcript
+from voice_agent.speech.second_opinion import NaturalEngine, judged
+from voice_agent.speech.whisper import Decoded
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+def heard(text: str, log_probability: float = -0.2) -> Decoded:
+    """What Whisper made of it."""
+    return Decoded(text, log_probability, 0.05, loops=False)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_what_both_understood_is_certain(*, noisy: bool) -> None:
+    """In noise too; where they differ by words that sound alike, the grammar knows which are meant."""
+    assert judged(heard("Order 4711.", -0.9), "order four seven one one", noisy=noisy) == Transcript("Order 4711.")
+    assert judged(heard("No, make it for."), "no make it four", noisy=noisy) == Transcript("no make it four")
+
+
+def test_where_they_differ_nothing_is_certain() -> None:
+    """Both are told; the first is Whisper's where it is sure, and the grammar's where it is not."""
+    assert judged(heard("on Tuesday"), "on thursday", noisy=False) == Transcript(
+        "on Tuesday", certain=False, alternatives=("on thursday",)
+    )
+    assert judged(heard("have passed you", -0.9), "half past two", noisy=False) == Transcript(
+        "half past two", certain=False, alternatives=("have passed you",)
+    )
+
+
+def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> None:
+    """In noise it is not, however sure it is."""
+    free = "Could you squeeze me in?"
+    assert judged(heard(free), None, noisy=False) == Transcript(free)
+    assert judged(heard(free, -0.6), None, noisy=False) == Transcript(free, certain=False)
+    assert judged(heard(free), None, noisy=True) == Transcript(free, certain=False)
+    assert judged(heard(free, -1.1), None, noisy=False) == Transcript(None, certain=False)
+
+
+def test_a_grammar_alone_decides_nothing() -> None:
+    """It finds a sentence in anything: doubted on a quiet line, not known in noise."""
+    assert judged(heard("you", -1.3), "on monday", noisy=False) == Transcript("on monday", certain=False)
+    assert judged(heard("you", -1.3), "on monday", noisy=True) == Transcript(None, certain=False)
+
+
+def test_real_engines_agree_on_a_quiet_line_and_nothing_wrong_is_certain_in_noise() -> None:
+    """A caller's sentence as it is, and with noise 5 dB below it."""
+    engine = NaturalEngine()
+    with wave.open(str(SAMPLES / "caller-books.wav")) as recording:
+        audio = recording.readframes(recording.getnframes())
+    wanted = "I'd like to book an appointment next Tuesday at 3 in the afternoon."
+    assert engine.transcribe(audio, PCM, "en") == Transcript(wanted)
+    samples = np.frombuffer(audio, "<i2").astype(np.float64)
+    loud = np.sqrt(np.mean(samples[np.abs(samples) > 300] ** 2))
+    noise = np.random.default_rng(1).normal(0, loud * 10 ** (-5 / 20), len(samples))
+    found = engine.transcribe(np.clip(samples + noise, -32768, 32767).astype("<i2").tobytes(), PCM, "en")
+    assert found.text == wanted or not found.certain

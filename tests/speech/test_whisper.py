@@ -1,0 +1,86 @@
+"""Whisper. The model is loaded once for all of these."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import pytest
+
+from voice_agent.call.audio import PCM, PCMU
+from voice_agent.kit.ear import Transcript
+from voice_agent.speech import whisper
+from voice_agent.speech.whisper import Decoded, WhisperEngine, samples_of, text_of, without_loops
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "caller-books.wav"
+
+
+@pytest.fixture(scope="module")
+def engine() -> WhisperEngine:
+    return WhisperEngine()
+
+
+def sample() -> bytes:
+    """A caller's sentence."""
+    with wave.open(str(SAMPLE)) as recording:
+        return recording.readframes(recording.getnframes())
+
+
+def test_a_sentence_that_is_in_no_grammar_is_understood(engine: WhisperEngine) -> None:
+    """A recording of a caller becomes its text, with capitals and a full stop."""
+    found = engine.transcribe(sample(), PCM, "en")
+    assert found == Transcript("I'd like to book an appointment next Tuesday at 3 in the afternoon.")
+
+
+def test_silence_and_other_languages_cost_nothing(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is "", and what the model does not know is not understood: it is not asked for either."""
+    monkeypatch.setattr(whisper.WhisperModel, "_decode", None)
+    assert engine.transcribe(bytes(PCM.size(2000)), PCM, "en") == Transcript("")
+    assert engine.transcribe(sample(), PCM, "de") == Transcript(None)
+
+
+def test_a_clip_longer_than_the_model_takes_is_cut() -> None:
+    """30 s at 16 kHz, at whatever rate it comes."""
+    assert len(samples_of(bytes(PCM.size(40_000)), PCM)) == 30 * 16_000
+    assert len(samples_of(bytes(PCMU.size(1_000)), PCMU)) == 16_000
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "loops"),
+    [
+        ("No. No. No. No. No. No.", "No.", True),
+        (
+            "Yes, that's right. Yes, that's right. Yes, that's right. Yes, that's right. Yes,",
+            "Yes, that's right.",
+            True,
+        ),
+        ("No, no, no.", "No, no, no.", False),
+        ("It is five five five five.", "It is five five five five.", False),
+        ("order 7 7 7 7", "order 7 7 7 7", False),
+        ("", "", False),
+    ],
+)
+def test_what_runs_in_a_circle_is_cut(text: str, cut: str, *, loops: bool) -> None:
+    """More than three times the same words are once; numbers may have the same digit as often as they like."""
+    assert without_loops(text) == (cut, loops)
+
+
+def test_tokens_become_text_whatever_bytes_they_hold() -> None:
+    """Bytes of one character may be in two tokens; what is no UTF-8 is replaced, what is no word left out."""
+    assert text_of(["<|startoftranscript|>", "ĠM", "Ã", "¼", "nchen", ",", "Ġ4", "<|endoftext|>"]) == "München, 4"
+    assert text_of(["Ã"]) == "\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Decoded("Hello.", -0.2, 0.1, loops=False), Transcript("Hello.")),
+        (Decoded("Hello.", -0.8, 0.1, loops=False), Transcript("Hello.", certain=False)),
+        (Decoded("Hello.", -0.1, 0.1, loops=True), Transcript("Hello.", certain=False)),
+        (Decoded("you", -1.2, 0.1, loops=False), Transcript(None, certain=False)),
+        (Decoded("you", -1.2, 0.7, loops=False), Transcript("")),
+    ],
+)
+def test_what_is_unlikely_is_not_believed(found: Decoded, expected: Transcript) -> None:
+    """Doubted, not known, or no speech at all."""
+    assert found.transcript() == expected
