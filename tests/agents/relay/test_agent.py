@@ -30,8 +30,8 @@ TRANSCRIBING = {"type": "realtime", "audio": {"input": {"transcription": {}}}}
 
 
 async def test_sessions_are_renewed_in_the_middle_of_replies_and_no_word_is_lost() -> None:
-    """A few calls, and an upstream that ends each session after some seconds."""
-    made = await renew(calls=3, renewals=6, limit_s=4, most_words=40)
+    """A few calls, and an upstream that ends each session after some seconds. More of them: the next test."""
+    made = await renew(calls=3, renewals=3, limit_s=4, most_words=14)
     assert made.faults == []
     assert made.left_here == made.left_there == 0
 
@@ -44,13 +44,13 @@ async def test_hundred_renewals_and_no_word_is_lost() -> None:
     assert made.left_here == made.left_there == 0
 
 
-@pytest.mark.parametrize(("turns", "kills"), [(6, 2), pytest.param(60, 5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("turns", "kills"), [(3, 2), pytest.param(60, 5, marks=pytest.mark.slow)])
 async def test_upstreams_are_killed_and_no_word_is_lost(turns: int, kills: int) -> None:
     """In the middle of a reply; what was cut off of a word is said again."""
     chance = random.Random(18)
     dying = set(chance.sample(range(turns), kills))
     async with pods("memory://") as theirs, pods("memory://") as its:
-        upstream = [await theirs.start("green", None, agent=COUNTING) for _ in range(2)]
+        upstream = await asyncio.gather(*(theirs.start("green", None, agent=COUNTING) for _ in range(2)))
         relaying = await relay(its, *upstream)
         serving = count()
 
@@ -68,7 +68,7 @@ async def test_upstreams_are_killed_and_no_word_is_lost(turns: int, kills: int) 
         async with RealtimeCall(relaying.url, model="relay") as call:
             caller = CountingCaller(call)
             for turn in range(turns):
-                asking = asyncio.create_task(caller.ask(100 + 10 * turn, 9 if turn in dying else chance.randint(1, 3)))
+                asking = asyncio.create_task(caller.ask(100 + 10 * turn, 6 if turn in dying else chance.randint(1, 3)))
                 await until(lambda: len(caller.heard) > turn)  # noqa: B023 it is waited for here
                 if turn in dying:
                     await kill()
