@@ -14,6 +14,12 @@ PACKAGE = ROOT / "app" / "voice_agent"
 FORMER_IDENTIFIERS = {
     "InvalidEvent": "Misspoke ProtocolMistake",
     "SideEffect": "Deed",
+    "OnceBegun, OnceDone": "SideEffectBegun SideEffectDone",
+    "EventDone": "ResponsePlanned ResponseFinished",
+    "EventFailed": "ResponseFailed",
+    "ToolAsked": "ResponseFunctionCall",
+    "DeliverEvents, InterruptAgent": "StartResponse StopResponse",
+    "Identity.mirror": "has_engine",
     "_drop_locally, is_fenced": "abandon_ship superseded_by_other",
     "pause_writes, resume_writes, writes_paused": "let_go is_held",
     "is_backlogged": "has_no_room",

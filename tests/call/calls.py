@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
 import orjson
 
 from voice_agent.call import inputs, machine
+from voice_agent.call.agent_ledger import AgentLedger
 from voice_agent.call.changes import OutboxEntry, Snapshot
 from voice_agent.call.effects import Attached, Effect, SpeechStarted, SpeechStopped
 from voice_agent.call.ids import IdSequence
@@ -28,6 +30,9 @@ FRAME_MS = 20
 
 CALL_ID = "call_" + "a" * 26
 
+Happening = inputs.Input | Callable[[CallRecord], Iterator[inputs.Input]]
+"""An input, or inputs that depend on how the call stands when they come, such as those of `tests.call.engine`."""
+
 
 def item_id(n: int) -> str:
     """Id of the n-th item that the call of a test makes itself."""
@@ -42,7 +47,7 @@ def response_id(n: int) -> str:
 def new_call(
     *, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: Any
 ) -> CallRecord:
-    """A call just started, attached, with nothing unsaved."""
+    """A call just started, attached, with nothing unsaved; its agent waits for what happens."""
     call = CallRecord(
         call_id=call_id,
         identity=Identity(model="test", created_at_ms=0, mirror=mirror),
@@ -51,6 +56,7 @@ def new_call(
         speech=SpeechLog(),
         session=SessionConfig(new_session(call_id, "test", "alloy", expires_at_s=1)),
         outbox=Outbox(outbox_bytes),
+        agent=None if mirror else AgentLedger(made=1),
     )
     attach(call, 0, 0, resumable=False)
     if session:
@@ -65,9 +71,10 @@ def manual_call(**more: Any) -> CallRecord:
     return new_call(audio={"input": {"turn_detection": None}}, **more)
 
 
-def feed(call: CallRecord, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
+def feed(call: CallRecord, *given: Happening, now_ms: int = 0) -> list[Effect]:
     """Several things, one after the other; all their effects."""
-    return [effect for one in event for effect in machine.step(call, one, now_ms)]
+    events = (event for one in given for event in (one(call) if callable(one) else (one,)))
+    return [effect for event in events for effect in machine.step(call, event, now_ms)]
 
 
 def emitted(call: CallRecord) -> list[dict[str, Any]]:

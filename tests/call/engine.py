@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tests.call.calls import CALL_ID, attach, feed, stored
+from tests.call.calls import CALL_ID, Happening, attach, feed, stored
 from voice_agent.call import inputs
 from voice_agent.call.agent_ledger import AgentAct, AgentEvent, AgentLedger
+from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.effects import Effect
@@ -24,7 +26,6 @@ MADE = CallMade(
     expires_at_s=3600,
     outbox_bytes=1 << 20,
     checkpoint_ms=200,
-    has_engine=True,
 )
 
 
@@ -91,16 +92,63 @@ def said(call: CallRecord, key: str, text: str, audio: bytes = b"", *, now_ms: i
     return effects + feed(call, inputs.SpeechEnded(first(call).number, key), now_ms=now_ms)
 
 
-def claimed(snapshot: Snapshot, *, has_engine: bool = True, epoch: int = 2) -> CallRecord:
+def asked(call: CallRecord) -> Iterator[inputs.Input]:
+    """The agent is asked for the response under way: no ear understood what was said, and what came before is handled.
+
+    As the functions below, for `feed`.
+    """
+    for item_id in list(call.clips.untranscribed):
+        yield inputs.Transcribed(item_id, None)
+    while (event := ledger_of(call).first) is not None:
+        if call.response is not None and call.response.event_number == event.number:
+            return
+        yield inputs.EventDone(event.number)
+
+
+def _number_of(call: CallRecord) -> int:
+    """Of that event; 0, which no event has, if no response is under way."""
+    return call.response.event_number if call.response is not None else 0
+
+
+def finish(call: CallRecord) -> Iterator[inputs.Input]:
+    """It has said all of that response."""
+    yield from asked(call)
+    yield inputs.EventDone(_number_of(call))
+
+
+def fail(message: str, apology: Apology | None = None) -> Happening:
+    """It breaks in that response."""
+
+    def failing(call: CallRecord) -> Iterator[inputs.Input]:
+        yield from asked(call)
+        yield inputs.EventFailed(_number_of(call), message, apology)
+
+    return failing
+
+
+def hang_up(call: CallRecord) -> Iterator[inputs.Input]:
+    """It ends the call with that response."""
+    yield from asked(call)
+    yield inputs.HangUpAsked(_number_of(call), "hang up")
+
+
+def call_tool(name: str, arguments: str = "{}") -> Happening:
+    """It has the client run a function in that response."""
+
+    def asking(call: CallRecord) -> Iterator[inputs.Input]:
+        yield from asked(call)
+        yield inputs.ToolAsked(_number_of(call), f"act {len(ledger_of(call).acts)}", name, arguments)
+
+    return asking
+
+
+def claimed(snapshot: Snapshot, *, epoch: int = 2) -> CallRecord:
     """A stored call as the next owner begins with it."""
-    beginning = CallClaimed(
-        snapshot=snapshot, epoch=epoch, outbox_bytes=1 << 20, checkpoint_ms=200, has_engine=has_engine
-    )
-    return begin(beginning)
+    return begin(CallClaimed(snapshot=snapshot, epoch=epoch, outbox_bytes=1 << 20, checkpoint_ms=200))
 
 
-def taken_over(call: CallRecord, *, has_engine: bool = True) -> CallRecord:
+def taken_over(call: CallRecord) -> CallRecord:
     """A call as the next owner begins with it, after all of it has been stored."""
     call.record.write_whole = True
     held = stored(call)
-    return claimed(replace(held, fields={**held.fields, "claimed_at_ms": b"9000"}), has_engine=has_engine)
+    return claimed(replace(held, fields={**held.fields, "claimed_at_ms": b"9000"}))

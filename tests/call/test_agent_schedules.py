@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import orjson
 import pytest
@@ -21,7 +21,6 @@ from voice_agent.call.agent_ledger import ActStatus, AgentAct, AgentEvent, Event
 from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import CallClaimed, begin
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.restoring import restore
 from voice_agent.stores.base import Claim, Claimed
 from voice_agent.stores.memory import MemoryStore
 
@@ -29,8 +28,6 @@ WORLD = "speak stop heard typed outside output dtmf cancel drop cut due".split()
 AGENT = "begin begin_firmly text audio end once result tool send timer done done broken".split()
 POD = "write write crash".split()
 STEPS = st.lists(st.sampled_from([*WORLD, *AGENT, *POD]), min_size=30, max_size=90)
-WITH_OLDER = st.lists(st.sampled_from([*WORLD, *AGENT, *POD, "older", "finish"]), min_size=30, max_size=90)
-NEWER_FIELDS = ("agent_events", "acts", "act:", "timers", "later", "pieces")
 """What names of the record begin with that the release before does not know."""
 
 
@@ -58,7 +55,6 @@ class Schedule:
         self.now_ms = 1000
         self.call = begin(MADE)
         self.epoch = 1
-        self.is_older = self.saved_by_older = False
         attach(self.call, 0, 0, resumable=True)
         self.known = Known(waiting=list(ledger_of(self.call).waiting), told={1: ledger_of(self.call).waiting[0]})
         self.saved = Known()
@@ -71,13 +67,10 @@ class Schedule:
             self.write()
         elif step == "crash":
             self.crash()
-        elif step == "older":
-            self.move_to_older()
         else:
             before = self.call.outbox.seq
             feed(self.call, *self.given(step), now_ms=self.now_ms)
-            if not self.is_older:
-                self.compare(step)
+            self.compare(step)
             new = [entry.head for entry in self.call.outbox.unsaved if entry.n > before]
             self.known.sent += [orjson.loads(head)["label"] for head in new if b'"agent.x"' in head]
             assert len(set(self.known.sent)) == len(self.known.sent), "an act was done twice"
@@ -116,7 +109,6 @@ class Schedule:
             "timer": [inputs.TimerSet(number, f"set {key}", key, self.now_ms + 40)],
             "done": [inputs.EventDone(number, state)],
             "broken": [inputs.EventFailed(number, "broke", Apology("Sorry.", FRAME))],
-            "finish": [inputs.ResponseFinished(reply)] if self.is_older else [],
         }
         return choices[step]
 
@@ -179,7 +171,7 @@ class Schedule:
         """All that changed is durable."""
         effects = machine.step(self.call, inputs.TakeWrite(), self.now_ms)
         asyncio.run(self.store.commit([effects[0].write]))  # type: ignore[union-attr]
-        self.saved, self.saved_by_older = deepcopy(self.known), self.is_older
+        self.saved = deepcopy(self.known)
 
     def snapshot(self) -> Snapshot:
         """The store's, claimed for the next pod."""
@@ -192,15 +184,9 @@ class Schedule:
     def crash(self) -> None:
         """The pod dies; another one has what is durable, and nothing else."""
         snapshot = self.snapshot()
-        self.is_older = False
-        self.call = begin(
-            CallClaimed(snapshot=snapshot, epoch=self.epoch, outbox_bytes=1 << 20, checkpoint_ms=200, has_engine=True)
-        )
+        self.call = begin(CallClaimed(snapshot=snapshot, epoch=self.epoch, outbox_bytes=1 << 20, checkpoint_ms=200))
         self.known = deepcopy(self.saved)
         waiting = ledger_of(self.call).waiting
-        if self.saved_by_older:
-            self.adopt()
-            return
         known = len(self.known.waiting)
         assert waiting[:known] == self.known.waiting
         started = [(event.kind, event.data) for event in waiting[known:]]
@@ -214,40 +200,8 @@ class Schedule:
         assert self.call.dialogue.agent_state.get("acknowledged", []) == self.known.acknowledged
         self.check_responses()
 
-    def move_to_older(self) -> None:
-        """A pod of the release before has the call: it keeps what it does not know, and answers as it does."""
-        snapshot = self.snapshot()
-        fields = {name: value for name, value in snapshot.fields.items() if not name.startswith(NEWER_FIELDS)}
-        self.call = restore(replace(snapshot, fields=fields), epoch=self.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
-        self.call.record.unknown_fields |= {
-            name: value for name, value in snapshot.fields.items() if name.startswith(NEWER_FIELDS)
-        }
-        response = self.call.response
-        if response is not None and response.event_number:
-            response.extras["event_number"], response.event_number = response.event_number, 0
-        self.is_older = True
-        self.known = deepcopy(self.saved)
-
-    def adopt(self) -> None:
-        """Back from the release before: what it did not answer waits still, under its numbers."""
-        waiting = ledger_of(self.call).waiting
-        newest = max(self.known.told)
-        for event in waiting:
-            was = self.known.told.get(event.number, event)
-            assert event.number > newest or (event.kind, event.at_ms) == (was.kind, was.at_ms)
-            assert event.number > newest or event.data | was.data == event.data
-        numbers = {event.number for event in waiting}
-        assert all(event.number in numbers for event in self.known.waiting if event.kind is not EventKind.ASKED)
-        self.known.told |= {event.number: event for event in waiting}
-        self.known.waiting, self.known.acts = list(waiting), deepcopy(ledger_of(self.call).acts)
-        self.known.timers, self.known.later = dict(ledger_of(self.call).timers), list(ledger_of(self.call).later)
-        self.check_responses()
-
     def finish(self) -> None:
         """Everything comes to an end, once the agent acknowledges what there is."""
-        if self.is_older:
-            self.take("write")
-            self.take("crash")
         for _ in range(200):
             if self.call.input_audio.speaking:
                 self.take("stop")
@@ -281,15 +235,6 @@ def test_no_event_is_lost_and_no_act_done_twice_wherever_pods_die(steps: list[st
 
     An act under a key is done once; a timer comes once; every response is closed by the event that it belongs to.
     """
-    run(steps)
-
-
-@settings(max_examples=120)
-@given(WITH_OLDER)
-@example("done typed begin text write older finish write crash done done".split())
-@example("speak stop write older heard text write crash heard done".split())
-def test_the_release_before_may_have_the_call_in_between(steps: list[str]) -> None:
-    """It keeps what it does not know, and answers what it can: nothing is asked twice, and nobody waits for ever."""
     run(steps)
 
 

@@ -83,8 +83,8 @@ def test_who_calls_is_the_same_on_every_pod_until_the_call_ends() -> None:
 
 def test_a_call_that_has_ended_begins_without_anything_to_be_handled() -> None:
     """A resume that comes too late is told so, and no agent is started for it."""
-    call = begin(replace(MADE, has_engine=True))
+    call = begin(MADE)
     feed(call, EndCall("admin"), now_ms=50)
-    late = begin(CallClaimed(snapshot=stored(call), epoch=7, outbox_bytes=1000, checkpoint_ms=100, has_engine=True))
+    late = begin(CallClaimed(snapshot=stored(call), epoch=7, outbox_bytes=1000, checkpoint_ms=100))
     assert late.lifecycle.status is Status.ENDED
     assert late.agent is None

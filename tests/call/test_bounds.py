@@ -29,7 +29,7 @@ from voice_agent.call.bounds import (
 )
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.clips import HeardClip, PendingItemAudio
-from voice_agent.call.effects import CountLimit, ResetEndpointing, StartResponse, StopTranscribing, Transcribe
+from voice_agent.call.effects import CountLimit, ResetEndpointing, StopTranscribing, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
 from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import skip_write, take_write
@@ -139,7 +139,7 @@ def test_a_full_conversation_takes_no_turn_of_any_kind(monkeypatch: pytest.Monke
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
     items = len(call.conversation)
     effects = spoken_turn(call)
-    assert not any(isinstance(effect, StartResponse) for effect in effects)
+    assert call.response is None
     assert refusal(call)["code"] == "conversation_full"
     assert CountLimit("conversation") in effects
     feed(call, inputs.CreateResponse({}))
@@ -174,7 +174,8 @@ def test_what_the_next_write_carries_is_counted() -> None:
     call = manual_call()
     feed(call, *append(100, audio=FRAME * 5), inputs.UpdateSession({"instructions": "x" * 20_000}))
     for _ in range(5):
-        feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
+        content = [{"type": "input_text", "text": "x" * 10_000}]
+        feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
     counted = call.unsaved_bytes + call.conversation.unsaved_bytes
     write = take_write(call, 0)
     weight = write.size_bytes
@@ -244,7 +245,8 @@ def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.
     assert call.input_audio.position == position + 10 * len(FRAME)
     assert len(call.input_audio.audio) <= PCM.size(300)
     monkeypatch.undo()
-    assert any(isinstance(effect, StartResponse) for effect in spoken_turn(call))
+    spoken_turn(call)
+    assert call.response is not None
 
 
 def test_one_piece_alone_may_be_too_much() -> None:

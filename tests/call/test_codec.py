@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.call.calls import (
     CALL_ID,
     FRAME,
+    Happening,
     append,
     attach,
     feed,
@@ -22,7 +23,7 @@ from tests.call.calls import (
     response_id,
     stored,
 )
-from tests.call.engine import engine_call
+from tests.call.engine import call_tool, done, engine_call, fail, finish
 from tests.call.records import recorded
 from voice_agent.call import inputs
 from voice_agent.call.apology import Apology
@@ -39,7 +40,7 @@ from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 from voice_agent.stores.memory import MemoryStore
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
-STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create plan text audio function finish
+STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create text audio function finish
 fail cancel heard lost write skip whole begin end once result tool send timer due done broken dtmf outside output
 cut""".split()
 STEPS = st.lists(st.sampled_from(STEP_NAMES), max_size=60)
@@ -51,11 +52,11 @@ def act(call: CallRecord, step: str, number: int) -> None:
     at = call.input_audio.position
     handled = call.agent.first.number if call.agent is not None and call.agent.first is not None else 0
     turn_detection = {"type": "server_vad"} if step == "vad" else None
-    choices: dict[str, list[inputs.Input]] = {
+    choices: dict[str, list[Happening]] = {
         "speak": [inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, at),))],
         "stop": [inputs.AppendAudio(FRAME * 3, None, (inputs.VoiceBoundary(False, at + 960),))],
-        "append": append(7),
-        "silence": append(40),
+        "append": [*append(7)],
+        "silence": [*append(40)],
         "named": [inputs.AppendAudio(FRAME, f"event_{number}")],
         "commit": [inputs.CommitAudio()],
         "clear": [inputs.ClearAudio()],
@@ -64,12 +65,11 @@ def act(call: CallRecord, step: str, number: int) -> None:
         "vad": [inputs.UpdateSession({"audio": {"input": {"turn_detection": turn_detection}}})],
         "manual": [inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})],
         "create": [inputs.CreateResponse({"metadata": {"n": str(number)}})],
-        "plan": [inputs.ResponsePlanned(response, {"n": number}, {"state": number})],
         "text": [inputs.ResponseText(response, f"word {number} ")],
         "audio": [inputs.ResponseAudio(response, FRAME)],
-        "function": [inputs.ResponseFunctionCall(response, "look", "{}")],
-        "finish": [inputs.ResponseFinished(response)],
-        "fail": [inputs.ResponseFailed(response, "broke")],
+        "function": [call_tool("look", "{}")],
+        "finish": [finish],
+        "fail": [fail("broke")],
         "cancel": [inputs.CancelResponse()],
         "heard": [inputs.Transcribed(item_id, "said") for item_id in list(call.clips.untranscribed)],
         "lost": [inputs.ConnectionLost(hung_up=False)],
@@ -121,23 +121,21 @@ def check(call: CallRecord, steps: list[str], *, at_once: bool) -> None:
 
 
 @settings(max_examples=400)
-@given(STEPS, st.booleans(), st.booleans())
-@example(["create", "text", "text"], True, False)
-@example(["create", "text", "audio", "text", "audio"], True, False)
-@example(["begin", "text", "audio", "text", "end", "begin", "text", "done", "begin"], True, True)
-@example(["create", "outside", "once", "begin", "text", "cancel", "result", "begin", "text", "broken"], True, True)
-def test_a_crash_after_any_write_loses_nothing_that_was_written(
-    steps: list[str], at_once: bool, has_engine: bool
-) -> None:
-    """Whatever happened, and whether or not the agent handles events."""
-    check(engine_call(started=False) if has_engine else new_call(), steps, at_once=at_once)
+@given(STEPS, st.booleans())
+@example(["create", "text", "text"], True)
+@example(["create", "text", "audio", "text", "audio"], True)
+@example(["begin", "text", "audio", "text", "end", "begin", "text", "done", "begin"], True)
+@example(["create", "outside", "once", "begin", "text", "cancel", "result", "begin", "text", "broken"], True)
+def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str], at_once: bool) -> None:
+    """Whatever happened."""
+    check(engine_call(started=False), steps, at_once=at_once)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(
     "steps",
     [
-        "item speak append named stop plan text audio function text append",
+        "item speak append named stop text audio function text append",
         "manual append named append commit append whole create text audio heard finish append",
         "manual append commit create text audio fail item item write drop",
         "speak append stop text audio finish lost",
@@ -257,10 +255,8 @@ def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
     feed(spoken, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     feed(spoken, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     over, goes_on, is_called = moved(spoken), moved(spoken), moved(spoken)
-    feed(over, inputs.ResponseFinished(response_id(1)))
-    feed(
-        is_called, inputs.ResponseFunctionCall(response_id(1), "look", "{}"), inputs.ResponseText(response_id(1), "So")
-    )
+    feed(over, finish)
+    feed(is_called, call_tool("look", "{}"), inputs.ResponseText(response_id(1), "So"))
     for call in (over, goes_on, is_called):
         assert call.dialogue.playback is not None
         assert call.dialogue.playback.sent_ms == 1000
@@ -277,7 +273,7 @@ def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
     for whole in (False, True):
         call = new_call(instructions="Be brief.")
         feed(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-        feed(call, inputs.ResponsePlanned(response_id(1), {"n": 1}, {"state": 1}))
+        done(call, state={"state": 1})
         written = take_write(call, 0).items
         feed(call, inputs.CreateItem(dict(TEXT)), inputs.ConnectionLost(hung_up=True), now_ms=7)
         assert keeps_what_was_said(Snapshot({"session": b"{}"}, {}, [], []))

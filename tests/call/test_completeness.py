@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.call.calls import FRAME, append, attach, feed, manual_call, new_call, release
-from tests.call.engine import engine_call
+from tests.call.engine import engine_call, finish, first
 from tests.call.test_codec import STEP_NAMES, TEXT, act
 from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry, Snapshot
@@ -131,12 +131,10 @@ def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() ->
 
 
 @settings(max_examples=400)
-@given(MORE_STEPS, st.data(), MORE_STEPS, st.booleans())
-def test_a_call_goes_on_whatever_of_it_has_gone(
-    steps: list[str], data: st.DataObject, then: list[str], has_engine: bool
-) -> None:
+@given(MORE_STEPS, st.data(), MORE_STEPS)
+def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataObject, then: list[str]) -> None:
     """Any items, events and speech are taken out of the store; whatever happens next is a call like any other."""
-    owner = Owner(engine_call(started=False) if has_engine else new_call())
+    owner = Owner(engine_call(started=False))
     for number, step in enumerate(step for step in steps if step in STEP_NAMES):
         if step in ("skip", "write", "whole"):
             owner.write()
@@ -173,7 +171,7 @@ def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> Non
     held = owner.held()
     held.items.clear()
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-    feed(again, inputs.ResponseText(response.response_id, "said."), inputs.ResponseFinished(response.response_id))
+    feed(again, inputs.ResponseText(response.response_id, "said."), finish)
     (item,) = again.conversation.items()
     assert (item["id"], item["status"]) == (response.open_item.item_id, "completed")
     assert "This was said." in str(item["content"])
@@ -181,42 +179,20 @@ def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> Non
 
 def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
     """Neither to items nor to responses nor to steps: a client would take two for one, a tool work for work done."""
-    first = Owner(manual_call())
-    forgotten = first.taken_over()
+    owner = Owner(manual_call())
+    forgotten = owner.taken_over()
     seen: set[str] = set()
-    for number in range(3):
-        feed(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-        assert first.call.response is not None
-        response_id = first.call.response.response_id
-        feed(first.call, *(inputs.SideEffectBegun(response_id, f"step {number}") for _ in range(9)))
-        seen |= {response_id, *(step["key"] for step in first.call.response.side_effects)}
-        feed(first.call, inputs.ResponseText(response_id, "Yes."), inputs.ResponseFinished(response_id))
-    seen |= {item["id"] for item in first.call.conversation.items()}
-    attach(forgotten, first.call.outbox.seq, 0, resumable=True)
+    for _ in range(3):
+        feed(owner.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+        assert owner.call.response is not None
+        response_id = owner.call.response.response_id
+        seen |= {response_id, first(owner.call).key_id}
+        feed(owner.call, inputs.ResponseText(response_id, "Yes."), finish)
+    seen |= {item["id"] for item in owner.call.conversation.items()}
+    attach(forgotten, owner.call.outbox.seq, 0, resumable=True)
     feed(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     assert forgotten.response is not None
-    feed(forgotten, inputs.SideEffectBegun(forgotten.response.response_id, "step"))
-    assert forgotten.response.response_id not in seen
-    made = {forgotten.response.response_id, forgotten.response.side_effects[0]["key"], forgotten.conversation.last_id}
-    assert not made & seen
-
-
-def test_a_step_that_the_store_has_lost_is_done_under_the_same_key() -> None:
-    """Whatever items were made in between; another step in its place has another key."""
-    first = Owner(manual_call())
-    feed(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    assert first.call.response is not None
-    response_id = first.call.response.response_id
-    first.write()
-    keys: list[str] = []
-    for name in ("book", "book", "pay"):
-        again = first.taken_over()
-        if keys:
-            feed(again, inputs.CreateItem(dict(TEXT)))
-        feed(again, inputs.SideEffectBegun(response_id, name))
-        assert again.response is not None
-        keys.append(again.response.side_effects[0]["key"])
-    assert keys[0] == keys[1] != keys[2]
+    assert not {forgotten.response.response_id, first(forgotten).key_id, forgotten.conversation.last_id} & seen
 
 
 def test_speech_that_is_gone_is_asked_for_again() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.call.calls import FRAME, emitted, feed, item_id, new_call, response_id
+from tests.call.engine import finish
 from voice_agent.call import events, inputs
 
 SPOKEN: list[dict[str, Any]] = [
@@ -37,7 +38,7 @@ def test_a_part_of_a_reply_is_told_in_pieces_and_as_a_whole(modality: str, told:
     feed(call, inputs.ResponseText(response_id(1), "Hi"), inputs.ResponseText(response_id(1), " there."))
     if modality == "audio":
         feed(call, inputs.ResponseAudio(response_id(1), FRAME))
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     place = {"response_id": response_id(1), "item_id": item_id(1), "output_index": 0, "content_index": 0}
     assert [event for event in emitted(call) if "content_index" in event] == [{**place, **event} for event in told]
 

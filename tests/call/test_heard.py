@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from tests.call.calls import emitted, feed, moved, new_call, response_id, spoken_turn
+from tests.call.engine import finish
 from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU, AudioFormat, Converter
 from voice_agent.call.record import CallRecord
@@ -66,7 +67,7 @@ def say_until(call: CallRecord, moment_ms: int, *, audio_format: AudioFormat = P
             feed(call, inputs.ResponseAudio(response_id(1), chunk, *made), now_ms=max(0, sent_ms - LEAD_MS))
             sent_ms += audio_format.ms(len(chunk))
             made = (0, [])
-    feed(call, inputs.ResponseFinished(response_id(1)), now_ms=max(0, sent_ms - LEAD_MS))
+    feed(call, finish, now_ms=max(0, sent_ms - LEAD_MS))
 
 
 def kept_of(call: CallRecord) -> str:

@@ -22,6 +22,7 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from tests.call.engine import finish
 from voice_agent.call import conversation, inputs
 from voice_agent.call.effects import (
     CountLimit,
@@ -29,7 +30,6 @@ from voice_agent.call.effects import (
     ResetEndpointing,
     SpeechStarted,
     SpeechStopped,
-    StartResponse,
     Transcribe,
 )
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
@@ -53,8 +53,8 @@ def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
         SpeechStarted(item_id(1)),
         SpeechStopped(item_id(1)),
         Transcribe(item_id(1), FRAME * 25),
-        StartResponse(response_id(1)),
     ]
+    assert call.response is not None
 
 
 def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
@@ -116,7 +116,9 @@ def test_a_manual_turn_is_not_answered_until_asked() -> None:
     effects = feed(call, *append(10), inputs.CommitAudio())
     assert effects == [SpeechStarted(None), SpeechStopped(item_id(1)), Transcribe(item_id(1), FRAME * 10)]
     assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
-    assert feed(call, inputs.CreateResponse({})) == [StartResponse(response_id(1))]
+    assert call.response is None
+    feed(call, inputs.CreateResponse({}))
+    assert call.response is not None
 
 
 def test_committing_less_than_100_ms_is_refused() -> None:
@@ -245,11 +247,11 @@ def test_an_utterance_whose_audio_stops_is_complete() -> None:
     effects = feed(call, inputs.AudioStopped())
     assert beside_speech(effects) == [
         Transcribe(item_id(1), FRAME * 11),
-        StartResponse(response_id(1)),
         ResetEndpointing(),
     ]
     assert not call.input_audio.speaking
-    assert call.response is not None and not call.response.asked.cut
+    assert call.response is not None
+    assert not call.response.asked.cut
 
 
 def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
@@ -406,14 +408,14 @@ def test_silence_is_answered_only_if_that_was_asked_for() -> None:
     """Without `idle_timeout_ms` a caller may be silent for as long as they like."""
     call = new_call()
     spoken_turn(call)
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     assert feed(call, *append(300)) == []
 
 
 def test_silence_after_the_caller_has_spoken_is_not_answered() -> None:
     """It is the client's turn then."""
     call = detecting_call(idle_timeout_ms=2000, create_response=False)
-    feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.CreateResponse({}), finish)
     spoken_turn(call)
     assert feed(call, *append(300)) == []
 
@@ -421,7 +423,7 @@ def test_silence_after_the_caller_has_spoken_is_not_answered() -> None:
 def test_silence_becomes_no_turn_in_a_full_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is passed over without a word."""
     call = detecting_call(idle_timeout_ms=2000)
-    feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.CreateResponse({}), finish)
     monkeypatch.setattr(conversation, "MAX_BYTES", 0)
     emitted_before = call.outbox.seq
     assert feed(call, *append(300)) == []

@@ -14,12 +14,11 @@ from tests.call.calls import (
     item_id,
     manual_call,
     new_call,
-    response_id,
     spoken_turn,
 )
 from voice_agent.call import input_audio, inputs, machine
 from voice_agent.call.bounds import kept_audio_bytes
-from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, StopResponse, Transcribe
+from voice_agent.call.effects import CountLimit, DeliverEvents, Effect, ResetEndpointing, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
@@ -179,12 +178,12 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
     monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", len(FRAME))
     call = new_call()
     spoken_turn(call, frames=10)
-    assert beside_speech(begin(call)) == [StopResponse(response_id(1))]
+    assert beside_speech(begin(call)) == []
+    assert call.response is None
     assert feed(call, *append(9)) == []
     assert beside_speech(feed(call, *append(1))) == [
         CountLimit("call_audio_bytes"),
         Transcribe(item_id(2), FRAME * 10),
-        StartResponse(response_id(2)),
         ResetEndpointing(),
     ]
     assert call.response is not None
@@ -222,7 +221,8 @@ def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) 
     """With the place of its audio."""
     monkeypatch.setattr(input_audio, "MAX_UNTRANSCRIBED", 0)
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
-    assert beside_speech(feed(call, *append(10), inputs.CommitAudio())) == [CountLimit("untranscribed_items")]
+    effects = beside_speech(feed(call, *append(10), inputs.CommitAudio()))
+    assert effects == [CountLimit("untranscribed_items"), DeliverEvents()]
     assert (emitted(call)[-1]["item_id"], emitted(call)[-1]["content_index"]) == (item_id(1), 0)
 
 

@@ -10,5 +10,5 @@ def test_what_an_input_does_not_say_is_not_so() -> None:
     assert not inputs.VoiceBoundary(True, 0).goes_on
     assert not inputs.CreateItem({}).audio_appended
     assert not inputs.ConnectionLost(hung_up=True).planned
-    assert not inputs.ResponseFinished("resp_1").hang_up
+    assert not inputs.EventDone(1).incomplete_reason
     assert inputs.ResponseAudio("resp_1", b"").made_bytes == 0

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.call.calls import FRAME, append, emitted, feed, item_id, manual_call, moved, new_call, response_id, types
+from tests.call.calls import FRAME, Happening, append, emitted, feed, item_id, manual_call, moved, new_call, types
+from tests.call.engine import fail, finish
 from voice_agent.call import inputs, items, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.completeness import KEPT
@@ -163,7 +164,7 @@ def spoken_response(call: CallRecord) -> str:
         call,
         inputs.ResponseText(said, "one two"),
         inputs.ResponseAudio(said, FRAME * 50),
-        inputs.ResponseFinished(said),
+        finish,
     )
     assert call.dialogue.playback is not None
     return call.dialogue.playback.item_id
@@ -191,7 +192,7 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
         feed(call, inputs.CreateItem({**TYPED, "id": each}))
     feed(call, inputs.CreateItem({**TYPED, "id": "mine"}), inputs.CreateResponse({}))
     take_write(call, 0)
-    steps: list[inputs.Input] = [inputs.ResponseFailed(response_id(1), "broken"), inputs.DeleteItem("mine")]
+    steps: list[Happening] = [fail("broken"), inputs.DeleteItem("mine")]
     feed(call, *(steps if fails_first else reversed(steps)))
     feed(call, inputs.CreateItem({**TYPED, "id": "mine"}))
     again = moved(call) if moves else call

@@ -20,7 +20,6 @@ from tests.call.calls import (
 from voice_agent.call import inputs, machine
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.dialogue import Playback
-from voice_agent.call.effects import StopResponse
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.status import Status
 from voice_agent.call.writes import take_write
@@ -121,7 +120,7 @@ def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     assert call.dialogue.playback is not None
     effects = feed(call, inputs.EndCall("admin"), now_ms=7)
-    assert effects == [StopResponse(response_id(1))]
+    assert effects == []
     assert [call.response, call.dialogue.playback, call.clips.latest, call.clips.answered] == [None] * 4
     assert (len(call.input_audio.audio), call.clips.untranscribed) == (0, {})
     assert (call.lifecycle.status, call.lifecycle.outcome, call.lifecycle.ended_at_ms) == (Status.ENDED, "admin", 7)

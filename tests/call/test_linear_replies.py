@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.call.calls import FRAME, feed, new_call, response_id
+from tests.call.calls import FRAME, Happening, feed, new_call, response_id
+from tests.call.engine import call_tool, first
 from tests.call.test_responses import HELLO
-from voice_agent.call import inputs, machine
+from voice_agent.call import agent_acts, inputs
 from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 
@@ -27,33 +28,38 @@ LARGE: dict[str, Any] = {
 }
 """Ten tools of a kilobyte each."""
 
-Step = Callable[[CallRecord, int], list[inputs.Input]]
+Step = Callable[[CallRecord, int], list[Happening]]
 
 
-def text(call: CallRecord, number: int) -> list[inputs.Input]:
-    return [inputs.ResponseText(response_id(1), TOKEN)]
+def text(call: CallRecord, number: int) -> list[Happening]:
+    return [inputs.ResponseText(response_id(1), TOKEN, voiced=True)]
 
 
-def speech(call: CallRecord, number: int) -> list[inputs.Input]:
+def speech(call: CallRecord, number: int) -> list[Happening]:
     """Each token with the audio that says it, too late each time: the caller waits, and what is played stands still."""
     return [*text(call, number), inputs.ResponseAudio(response_id(1), FRAME, len(FRAME))]
 
 
-def words(call: CallRecord, number: int) -> list[inputs.Input]:
+def words(call: CallRecord, number: int) -> list[Happening]:
     """One long text, and its audio with more words each time."""
     told = inputs.ResponseAudio(response_id(1), FRAME, len(FRAME) * (number + 1), [[20 * number, 5 * number]], number)
     return [told] if number else [inputs.ResponseText(response_id(1), TOKEN * 2 * LATE), told]
 
 
-def side_effects(call: CallRecord, number: int) -> list[inputs.Input]:
-    return [
-        inputs.SideEffectBegun(response_id(1), "book"),
-        inputs.SideEffectDone(response_id(1), number, {"table": 7}),
-    ]
+def side_effects(call: CallRecord, number: int) -> list[Happening]:
+    """Each with its result."""
+    event = first(call).number
+    return [inputs.OnceBegun(event, f"book {number}"), inputs.OnceDone(event, f"book {number}", {"table": 7})]
 
 
-def function_calls(call: CallRecord, number: int) -> list[inputs.Input]:
-    return [inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}')]
+def function_calls(call: CallRecord, number: int) -> list[Happening]:
+    """Each under a key of its own."""
+    return [call_tool("look_up", '{"order":7}')]
+
+
+@pytest.fixture(autouse=True)
+def _acts_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_acts, "MAX_ACTS", 3 * LATE)
 
 
 class Costs:
@@ -68,8 +74,7 @@ class Costs:
         for number in range(LATE + AROUND):
             events = step(call, number)
             began_ns = time.process_time_ns()
-            for event in events:
-                machine.step(call, event, number * PERIOD_MS)
+            feed(call, *events, now_ms=number * PERIOD_MS)
             write = take_write(call, 0)
             self.cpu_ns.append(time.process_time_ns() - began_ns)
             self.bytes.append(write.size_bytes + sum(map(len, write.fields)))
@@ -86,7 +91,7 @@ KINDS = pytest.mark.parametrize(
     ("step", "session", "most_bytes"),
     [
         (text, {"output_modalities": ["text"]}, 450),
-        (speech, {}, 2000),
+        (speech, {}, 2200),
         (words, {}, 1700),
         (side_effects, {}, 400),
         (function_calls, {}, 4000),

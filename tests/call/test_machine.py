@@ -11,6 +11,7 @@ import pytest
 
 from tests.call.calls import (
     FRAME,
+    Happening,
     append,
     attach,
     emitted,
@@ -22,11 +23,12 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from tests.call.engine import asked, finish, first
 from voice_agent.call import inputs, machine
 from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.clips import HeardClip
 from voice_agent.call.dialogue import Playback
-from voice_agent.call.effects import CountLimit, StartResponse, Transcribe
+from voice_agent.call.effects import CountLimit, DeliverEvents, Transcribe
 from voice_agent.call.ids import IdSequence
 from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
@@ -55,7 +57,7 @@ def test_events_are_numbered_from_one_without_gaps() -> None:
     """n counts up by one with every event."""
     call = new_call()
     spoken_turn(call)
-    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), finish)
     assert [entry.n for entry in call.outbox.unsaved] == list(range(1, call.outbox.seq + 1))
 
 
@@ -155,7 +157,7 @@ def test_quiet_means_that_nobody_speaks_and_nothing_is_made() -> None:
     assert not machine.is_quiet(call)
     feed(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(False, 9600),)))
     assert not machine.is_quiet(call)
-    feed(call, inputs.Transcribed(item_id(1), "hi"), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.Transcribed(item_id(1), "hi"), finish)
     assert machine.is_quiet(call)
     manual = manual_call()
     feed(manual, *append(1))
@@ -221,13 +223,15 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
         ([*append(5), inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})], False),
         ([inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})], True),
         ([inputs.CreateResponse({})], False),
-        ([inputs.CreateResponse({}), inputs.CancelResponse()], True),
+        ([inputs.CreateResponse({}), inputs.CancelResponse()], False),
+        ([inputs.CreateResponse({}), inputs.CancelResponse(), asked], True),
         ([spoken_item(FRAME * 10)], False),
-        ([spoken_item(FRAME * 10), inputs.Transcribed(item_id(1), "hi")], True),
+        ([spoken_item(FRAME * 10), inputs.Transcribed(item_id(1), "hi")], False),
+        ([spoken_item(FRAME * 10), inputs.Transcribed(item_id(1), "hi"), asked], True),
     ],
-    ids="nothing padding speech manual empty reply cancelled transcription understood".split(),
+    ids="nothing padding speech manual empty reply cancelled stopped transcription understood handled".split(),
 )
-def test_each_thing_that_is_going_on_makes_a_handoff_wait(say: list[inputs.Input], is_quiet: bool) -> None:
+def test_each_thing_that_is_going_on_makes_a_handoff_wait(say: list[Happening], is_quiet: bool) -> None:
     """By itself. What is kept of silence is nothing that anybody said."""
     call = new_call()
     feed(call, *say)
@@ -265,13 +269,13 @@ def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_new_owner_starts_what_was_under_way(mirror: bool) -> None:
-    """Transcriptions, and the reply, unless that is the caller's own audio."""
+    """Transcriptions, and the agent's run; a reply that is the caller's own audio has none."""
     call = new_call(mirror=mirror)
     assert machine.resume(call) == []
     feed(call, spoken_item(FRAME * 10))
     assert machine.resume(call) == [Transcribe(item_id(1), FRAME * 10)]
-    feed(call, inputs.CreateResponse({}))
-    assert machine.resume(call)[1:] == ([] if mirror else [StartResponse(response_id(1))])
+    feed(call, inputs.DtmfPressed("1"), inputs.CreateResponse({}))
+    assert machine.resume(call)[1:] == ([] if mirror else [DeliverEvents()])
 
 
 def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
@@ -307,10 +311,10 @@ def test_parts_of_another_reply_than_the_one_under_way_are_ignored() -> None:
     call = new_call()
     feed(call, inputs.ResponseText(response_id(1), "nobody asked"), inputs.CreateResponse({}))
     before = types(call)
-    feed(call, inputs.ResponseText(response_id(2), "of a later one"), inputs.ResponseFinished("resp_old"))
+    feed(call, inputs.ResponseText(response_id(2), "of a later one"), inputs.EventDone(first(call).number + 1))
     assert types(call) == before == ["response.created"]
     assert call.response is not None
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     assert types(call)[-1] == "response.done"
 
 

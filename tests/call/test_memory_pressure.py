@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.call.calls import attach, feed, item_id, manual_call, response_id
+from tests.call.calls import attach, feed, item_id, manual_call
+from tests.call.engine import finish
 from voice_agent.call import inputs
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.outbox import PRESSURE_SHARE
@@ -93,7 +94,7 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
     again = crashed(store, call)
     assert again.clips.answered is not None
     assert again.clips.answered.audio == SECOND
-    feed(call, inputs.Transcribed(item_id(1), "hello"), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.Transcribed(item_id(1), "hello"), finish)
     write(store, call, is_scarce=True)
     assert kept(store, call)[0] == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,8 +54,7 @@ def begin_to_end() -> int:
 def test_what_an_agent_does_in_events_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the same beginning, with the same inputs, and on the pod that takes the call over."""
     reply = f"resp_{MADE.call_id[5:21]}_1"
-    made = replace(MADE, has_engine=True)
-    call, entries = begin(made), [opening(made, version="0.9", pod="pod-a")]
+    call, entries = begin(MADE), [opening(MADE, version="0.9", pod="pod-a")]
     given: list[Input] = [
         inputs.ConnectionMade(0, resumable=True),
         inputs.SpeechBegun(1, "greeting", interruptible=False),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, feed, item_id, new_call, response_id, types
+from tests.call.calls import FRAME, Happening, feed, item_id, new_call, response_id, types
+from tests.call.engine import call_tool, fail, finish
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.apology import Apology
@@ -34,8 +35,7 @@ STEPS = st.lists(
         st.tuples(st.just("text"), st.integers(1, 900)),
         st.tuples(st.just("audio"), st.integers(1, 40)),
         st.tuples(st.just("words"), st.integers(1, 40)),
-        st.tuples(st.just("done"), st.integers(0, 9)),
-        st.sampled_from(["write", "function", "end", "whole", "differs", "does", "plan"]).map(lambda step: (step, 0)),
+        st.sampled_from(["write", "function", "end", "whole", "differs"]).map(lambda step: (step, 0)),
     ),
     max_size=60,
 )
@@ -88,19 +88,12 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
             known = len(call.response.said.piece.words)
             more = [[known + at, number] for at in range(size)]
             feed(call, inputs.ResponseAudio(response_id, FRAME, len(FRAME) * (number + 1), more, known))
-        elif what == "does":
-            feed(call, inputs.SideEffectBegun(response_id, "book"))
-        elif what == "done" and call.response.side_effects:
-            at = size % len(call.response.side_effects)
-            feed(call, inputs.SideEffectDone(response_id, at, {"table": number}))
-        elif what == "plan":
-            feed(call, inputs.ResponsePlanned(response_id, {"number": number}, {}))
         elif what == "function":
-            feed(call, inputs.ResponseFunctionCall(response_id, "look_up", "{}"))
+            feed(call, call_tool("look_up", "{}"))
         elif what == "differs":
             feed(call, inputs.ResponseDiverged(response_id, len(call.response.said.text) // 2))
         elif what == "end":
-            feed(call, inputs.ResponseFinished(response_id))
+            feed(call, finish)
         elif what in ("write", "whole"):
             call.record.write_whole = call.record.write_whole or what == "whole"
             record.write()
@@ -117,7 +110,7 @@ def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
     call = new_call(outbox_bytes=0)
     feed(call, HELLO, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
     take_write(call, 0)
-    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseText(response_id(1), "y"))
+    feed(call, call_tool("look_up", "{}"), inputs.ResponseText(response_id(1), "y"))
     assert [name for name in take_write(call, 0).fields if name.startswith("text:")] == ["text:2"]
 
 
@@ -204,15 +197,12 @@ def test_a_chunk_that_is_gone_is_not_passed_over() -> None:
         restored(fields)
 
 
-def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
+def life_of_responses() -> list[tuple[list[Happening], int]]:
     """All that can happen to replies, one thing at a time, each with its moment."""
     first, second, third, fourth = map(response_id, range(1, 5))
     made = 100 * len(FRAME)
     return [
         ([HELLO, inputs.CreateResponse({})], 0),
-        ([inputs.ResponsePlanned(first, {"say": "this"}, {"turn": 1})], 0),
-        ([inputs.SideEffectBegun(first, "book")], 0),
-        ([inputs.SideEffectDone(first, 0, {"table": 7})], 0),
         ([inputs.ResponseText(first, "One two. ")], 0),
         ([inputs.ResponseAudio(first, FRAME, made, [[10, 4]])], 0),
         ([inputs.ResponseAudio(first, FRAME)], 20),
@@ -223,7 +213,7 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
         ([inputs.ResponseAudio(first, FRAME)], 5000),
         ([inputs.ResponseDiverged(first)], 5000),
         ([inputs.ResponseText(first, "Four. ")], 5000),
-        ([inputs.ResponseFunctionCall(first, "look_up", '{"order":7}')], 5000),
+        ([call_tool("look_up", '{"order":7}')], 5000),
         ([inputs.ResponseAudio(first, FRAME)], 5000),
         (
             [
@@ -233,7 +223,7 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
             ],
             5000,
         ),
-        ([inputs.ResponseFailed(first, "broken", Apology("Sorry.", FRAME))], 5000),
+        ([fail("broken", Apology("Sorry.", FRAME))], 5000),
         (
             [
                 inputs.CreateResponse({}),
@@ -248,11 +238,11 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
             [inputs.CreateResponse({}), inputs.ResponseText(third, "Eight. "), inputs.ResponseAudio(third, FRAME * 9)],
             7000,
         ),
-        ([inputs.ResponseFinished(third)], 7000),
+        ([finish], 7000),
         ([inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))], 7040),
         ([inputs.CreateResponse({"conversation": "none"}), inputs.ResponseText(fourth, "Out of band.")], 8000),
-        ([inputs.ResponseFunctionCall(fourth, "look_up", '{"order":8}')], 8000),
-        ([inputs.ResponseFinished(fourth)], 8000),
+        ([call_tool("look_up", '{"order":8}')], 8000),
+        ([finish], 8000),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.call.calls import FRAME, FRAME_MS, feed, item_id, new_call, response_id
+from tests.call.engine import call_tool, finish
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import Snapshot
@@ -66,9 +67,9 @@ def test_an_item_knows_when_each_piece_was_said(said: list[Said], alignment: Ali
     feed(call, inputs.CreateResponse({}))
     if is_second:
         say(call, "Hi. ", audio(300))
-        feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+        feed(call, call_tool("look_up", "{}"))
     say(call, *said)
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     entry = last_of(call)
     assert entry.item["content"][0]["transcript"] == "".join(part for part in said if isinstance(part, str))
     assert entry.alignment == alignment
@@ -82,7 +83,7 @@ def test_text_that_joins_a_piece_is_said_by_its_audio() -> None:
     say(call, "one ", audio(200))
     feed(call, inputs.ResponseText(response_id(1), "two", joins=True))
     say(call, audio(800))
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     assert last_of(call).alignment == [[0, 0], [1000, 7]]
 
 
@@ -93,7 +94,7 @@ def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> N
     feed(call, inputs.CreateResponse({}))
     if is_second:
         say(call, "Hi. ", audio(300))
-        feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+        feed(call, call_tool("look_up", "{}"))
     say(call, "one two. ", audio(1000), "three four five six seven eight.", audio(800))
     feed(call, inputs.CancelResponse())
     entry = last_of(call)
@@ -106,9 +107,9 @@ def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> N
     [
         (False, "audio", inputs.CancelResponse(), "one two."),
         (True, "audio", inputs.CancelResponse(), ""),
-        (True, "audio", inputs.ResponseFinished(response_id(2)), "one two."),
+        (True, "audio", finish, "one two."),
         (True, "text", inputs.CancelResponse(), "one two."),
-        (True, "text", inputs.ResponseFinished(response_id(2)), "one two."),
+        (True, "text", finish, "one two."),
     ],
 )
 def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
@@ -118,7 +119,7 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
     call = new_call()
     feed(call, inputs.CreateResponse({}))
     say(call, *([audio(100)] if has_spoken else []))
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     feed(call, inputs.CreateResponse({"output_modalities": [modality]}))
     say(call, "one two.")
     feed(call, ends)

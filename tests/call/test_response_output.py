@@ -16,11 +16,12 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from tests.call.engine import call_tool, fail, finish, first, hang_up
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.apology import Apology
 from voice_agent.call.audio import PCM
-from voice_agent.call.effects import CloseConnection, CountLimit, StartResponse, StopResponse
+from voice_agent.call.effects import CloseConnection, CountLimit, DeliverEvents, InterruptAgent
 from voice_agent.call.response_output import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
 from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.call.writes import take_write
@@ -31,11 +32,10 @@ HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type
 def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
     """`response.done` says failed; the next response works."""
     call = new_call()
-    effects = feed(
-        call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broke"), inputs.CreateResponse({})
-    )
+    effects = feed(call, inputs.CreateResponse({}), fail("broke"), inputs.CreateResponse({}))
     assert emitted(call)[1]["response"]["status"] == "failed"
-    assert effects[-1] == StartResponse(response_id(2))
+    assert effects[-1] == DeliverEvents()
+    assert emitted(call)[-1]["response"]["id"] == response_id(2)
 
 
 def test_a_function_call_is_an_item_of_its_own() -> None:
@@ -45,8 +45,8 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
         call,
         inputs.CreateResponse({}),
         inputs.ResponseText(response_id(1), "Let me look."),
-        inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
-        inputs.ResponseFinished(response_id(1)),
+        call_tool("look_up", '{"order":7}'),
+        finish,
     )
     output = emitted(call)[-1]["response"]["output"]
     assert [item["type"] for item in output] == ["message", "function_call"]
@@ -61,7 +61,7 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
 def test_an_agent_can_hang_up() -> None:
     """After its last reply the connection is closed with 1000."""
     call = new_call()
-    effects = feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1), hang_up=True))
+    effects = feed(call, inputs.CreateResponse({}), hang_up)
     assert effects[-1] == CloseConnection(1000, "the agent hung up")
 
 
@@ -84,8 +84,8 @@ def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> No
     feed(
         call,
         inputs.CreateResponse({"conversation": "none"}),
-        inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
-        inputs.ResponseFinished(response_id(1)),
+        call_tool("look_up", '{"order":7}'),
+        finish,
     )
     (item,) = emitted(call)[-1]["response"]["output"]
     assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", '{"order":7}')
@@ -98,9 +98,9 @@ def test_a_tool_that_was_called_is_in_the_record_before_it_is_heard_of() -> None
     call = new_call()
     feed(call, inputs.CreateResponse({}))
     take_write(call, 0)
-    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+    feed(call, call_tool("look_up", "{}"))
     written = take_write(call, 0)
-    assert orjson.loads(written.fields["response"])["functions_called"] == 1
+    assert orjson.loads(written.fields["act:0"])["item_id"] == item_id(1)
     assert written.fields["counts"].split()[0] == b"%d" % call.ids.items_made
 
 
@@ -109,7 +109,7 @@ def test_a_response_without_end_ends_incomplete() -> None:
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
     effects = feed(call, *[inputs.ResponseText(response_id(1), "\x01" * 50_000)] * 3)
-    assert effects == [StopResponse(response_id(1)), CountLimit("response_text")]
+    assert effects == [InterruptAgent(first(call).number), CountLimit("response_text")]
     done = emitted(call)[-1]["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
     assert len(done["output"][0]["content"][0]["text"]) == MAX_RESPONSE_CHARS
@@ -120,18 +120,18 @@ def test_what_an_agent_failed_on_is_not_asked_again() -> None:
     """The next turn is answered by itself, on whichever pod; what was said while the agent failed is not lost."""
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}))
-    feed(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
+    feed(call, HELLO, fail("broken"))
     assert said_since_last_reply(call.conversation.items(), failed_to=call.dialogue.failed_up_to).items == 1
     assert take_write(call, 0).fields["failed_up_to"] == call.dialogue.failed_up_to.encode() != b""
-    feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
+    feed(call, inputs.CreateResponse({}), fail("broken"))
     assert said_since_last_reply(call.conversation.items(), failed_to=call.dialogue.failed_up_to).items == 0
 
 
 def test_nothing_said_opens_nothing() -> None:
-    """Neither text nor audio without content is an item."""
+    """Audio without content is no item."""
     call = new_call()
     feed(call, inputs.CreateResponse({}))
-    feed(call, inputs.ResponseText(response_id(1), ""), inputs.ResponseAudio(response_id(1), b""))
+    feed(call, inputs.ResponseAudio(response_id(1), b""))
     assert types(call) == ["response.created"]
 
 
@@ -141,7 +141,7 @@ def test_a_reply_may_be_as_long_as_the_bound() -> None:
     feed(call, inputs.CreateResponse({}))
     assert feed(call, inputs.ResponseText(response_id(1), "x" * MAX_RESPONSE_CHARS)) == []
     assert call.response is not None
-    assert feed(call, inputs.ResponseText(response_id(1), "x"))[0] == StopResponse(response_id(1))
+    assert feed(call, inputs.ResponseText(response_id(1), "x"))[0] == InterruptAgent(first(call).number)
 
 
 def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
@@ -165,9 +165,7 @@ def test_chunks_of_an_item_share_their_event() -> None:
     """Packed once: a chunk costs its audio. The next item has one of its own."""
     call = new_call()
     feed(call, inputs.CreateResponse({}), *[inputs.ResponseAudio(response_id(1), FRAME)] * 3)
-    feed(
-        call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseAudio(response_id(1), FRAME)
-    )
+    feed(call, call_tool("look_up", "{}"), inputs.ResponseAudio(response_id(1), FRAME))
     heads = [entry.head for entry in call.outbox.unsaved if entry.audio]
     assert len({id(head) for head in heads}) == 2
     assert [orjson.loads(head)["item_id"] for head in heads] == [item_id(1)] * 3 + [item_id(3)]
@@ -188,7 +186,7 @@ def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: 
     """Or at once, if nothing is playing any more; on another pod, too."""
     call = new_call()
     feed(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 100))
-    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+    feed(call, call_tool("look_up", "{}"))
     for owner in (moved(call), call):
         feed(owner, inputs.ResponseAudio(response_id(1), FRAME), now_ms=now_ms)
         assert owner.dialogue.playback is not None
@@ -210,9 +208,7 @@ def test_another_voice_says_no_other_item_anew() -> None:
     """Whatever a record holds: an item begins where it began, and where none is open nothing is to be said."""
     call = new_call()
     feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "First. "))
-    feed(
-        call, inputs.ResponseAudio(response_id(1), FRAME), inputs.ResponseFunctionCall(response_id(1), "look_up", "{}")
-    )
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME), call_tool("look_up", "{}"))
     feed(call, inputs.ResponseDiverged(response_id(1), 3))
     assert call.response is not None
     assert call.response.said.alignment == []
@@ -226,7 +222,7 @@ def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}), HELLO)
     audio = bytes(range(240)) * 50
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", Apology("Sorry.", audio)))
+    feed(call, fail("broken", Apology("Sorry.", audio)))
     chunks = [entry.audio for entry in call.outbox.unsaved if entry.audio]
     assert b"".join(chunks) == audio
     assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
@@ -243,5 +239,5 @@ def test_an_apology_for_what_was_deleted_comes_last() -> None:
     """There is nothing left behind which it could stand."""
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", Apology("Sorry.", FRAME)))
+    feed(call, fail("broken", Apology("Sorry.", FRAME)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant"]

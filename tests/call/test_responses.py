@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from zlib import crc32
 
 import orjson
 import pytest
@@ -20,10 +19,11 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from tests.call.engine import call_tool, finish, first
 from voice_agent.call import conversation, inputs, responses
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
-from voice_agent.call.effects import CountLimit, StartResponse, StopResponse
+from voice_agent.call.effects import CountLimit, DeliverEvents, InterruptAgent
 from voice_agent.call.response import Response, ResponseContent, ResponseRequest
 from voice_agent.call.writes import take_write
 
@@ -36,10 +36,9 @@ def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
     feed(
         call,
         inputs.CreateResponse({}),
-        inputs.ResponsePlanned(response_id(1), {"text": "Hi."}, {"turn": 1}),
         inputs.ResponseText(response_id(1), "Hi."),
         inputs.ResponseAudio(response_id(1), FRAME),
-        inputs.ResponseFinished(response_id(1)),
+        finish,
     )
     assert types(call) == [
         "response.created",
@@ -70,7 +69,7 @@ def test_a_text_reply_streams_text_only() -> None:
         inputs.CreateResponse({}),
         inputs.ResponseText(response_id(1), "Hi "),
         inputs.ResponseText(response_id(1), "there."),
-        inputs.ResponseFinished(response_id(1)),
+        finish,
     )
     assert [kind for kind in types(call) if kind.startswith("response.")] == [
         "response.created",
@@ -89,7 +88,7 @@ def test_a_text_reply_streams_text_only() -> None:
 def test_only_one_reply_at_a_time() -> None:
     """A second `response.create` is an error that names the active response; the first goes on."""
     call = new_call()
-    assert feed(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartResponse(response_id(1))]
+    assert feed(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [DeliverEvents()]
     error = emitted(call)[-1]["error"]
     assert error["code"] == "conversation_already_has_active_response"
     assert response_id(1) in error["message"]
@@ -105,7 +104,7 @@ def test_cancel_closes_what_was_open() -> None:
         inputs.CancelResponse(),
         inputs.ResponseText(response_id(1), " Too late."),
     )
-    assert effects == [StartResponse(response_id(1)), StopResponse(response_id(1))]
+    assert effects == [DeliverEvents(), InterruptAgent(first(call).number)]
     done = emitted(call)[-1]
     assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
     assert done["response"]["output"][0]["status"] == "incomplete"
@@ -129,14 +128,15 @@ def test_loopback_gives_every_frame_back_inside_one_response() -> None:
     assert types(call)[-5:] == ["response.output_audio.delta"] * 5
 
 
-def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> None:
-    """With `interrupt_response: false` a turn said into a reply is kept but not answered by itself."""
+def test_while_the_agent_talks_a_turn_that_may_not_interrupt_waits() -> None:
+    """With `interrupt_response: false` a turn said into a reply is answered once that is over."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
     spoken_turn(call)
     feed(call, *append(3))
-    effects = spoken_turn(call)
-    assert not any(isinstance(effect, StartResponse) for effect in effects)
-    assert call.dialogue.turns == 2
+    spoken_turn(call)
+    assert (types(call).count("response.created"), call.dialogue.turns) == (1, 2)
+    feed(call, finish)
+    assert types(call)[-2:] == ["response.done", "response.created"]
 
 
 def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
@@ -147,7 +147,7 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
         HELLO,
         inputs.CreateResponse({"conversation": "none"}),
         inputs.ResponseText(response_id(1), "Out of band."),
-        inputs.ResponseFinished(response_id(1)),
+        finish,
     )
     response = emitted(call)[-1]["response"]
     assert response["output"][0]["content"][0]["text"] == "Out of band."
@@ -161,12 +161,12 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
     spoken_turn(call)
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     start_ms = call.dialogue.idle_from_ms
     assert start_ms == 500 + 1000
     assert feed(call, *append(149)) == []
-    effects = feed(call, *append(1))
-    assert effects[-1] == StartResponse(response_id(2))
+    feed(call, *append(1))
+    assert emitted(call)[-1]["response"]["id"] == response_id(2)
     triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
     assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)
 
@@ -174,11 +174,11 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
 def test_a_caller_who_listens_is_not_asked_again() -> None:
     """While another reply is made nobody waits for the caller, however long ago the last one ended."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
-    feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)), inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}), finish, inputs.CreateResponse({}))
     assert call.dialogue.idle_from_ms is not None
     assert feed(call, *append(200)) == []
     assert "input_audio_buffer.timeout_triggered" not in types(call)
-    feed(call, inputs.ResponseFinished(response_id(2)))
+    feed(call, finish)
     assert feed(call, *append(99)) == []
     assert feed(call, *append(1)) != []
 
@@ -191,7 +191,7 @@ def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
         feed(call, HELLO, inputs.CreateResponse({}))
         assert call.response is not None
         feed(call, inputs.ResponseText(call.response.response_id, "Hi."))
-        feed(call, inputs.ResponseFunctionCall(call.response.response_id, "look_up", "{}"))
+        feed(call, call_tool("look_up", "{}"))
         items = list(call.conversation.items())
         seen += [*(item["id"] for item in items), items[-1]["call_id"], call.response.response_id]
     assert len(set(seen)) == len(seen) == 10
@@ -203,13 +203,13 @@ def test_usage_counts_the_audio_and_claims_nothing_else() -> None:
     call = new_call()
     spoken_turn(call, frames=26)
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 16))
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     assert emitted(call)[-1]["response"]["usage"] == {
         "input_token_details": {"audio_tokens": 6},
         "output_token_details": {"audio_tokens": 7},
     }
     feed(call, inputs.UpdateSession({"output_modalities": ["text"]}), HELLO, inputs.CreateResponse({}))
-    feed(call, inputs.ResponseText(response_id(2), "Hi."), inputs.ResponseFinished(response_id(2)))
+    feed(call, inputs.ResponseText(response_id(2), "Hi."), finish)
     assert emitted(call)[-1]["response"]["usage"] is None
 
 
@@ -227,7 +227,7 @@ def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoke
     feed(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
     feed(call, inputs.ResponseText(response_id(1), "Hi."))
     feed(call, *([inputs.ResponseAudio(response_id(1), FRAME)] if spoken else []))
-    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseFinished(response_id(1)))
+    feed(call, call_tool("look_up", "{}"), finish)
 
     message, tool = item_id(2), item_id(3)
     of_response = {"response_id": response_id(1), "output_index": 0}
@@ -289,16 +289,11 @@ def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoke
 
 
 def test_ids_differ_in_their_kind_alone_whatever_letters_they_have() -> None:
-    """Those of a response, a tool's call and a conversation; a step's key is the same in every version."""
+    """Those of a response, a tool's call and a conversation."""
     call_id = "call_itemrespcall_" + "a" * 13
     call = new_call(call_id=call_id)
     stem = call_id[5:21]
-    feed(call, inputs.CreateResponse({}), inputs.SideEffectBegun(f"resp_{stem}_1", "book"))
-    assert call.response is not None
-    assert [step["key"] for step in call.response.side_effects] == [f"{call_id}:item_{stem}_1_0_{crc32(b'book'):08x}"]
-    feed(
-        call, inputs.ResponseFunctionCall(f"resp_{stem}_1", "look_up", "{}"), inputs.ResponseFinished(f"resp_{stem}_1")
-    )
+    feed(call, inputs.CreateResponse({}), call_tool("look_up", "{}"), finish)
     done = emitted(call)[-1]["response"]
     assert done["output"][0]["call_id"] == f"fc_{stem}_1"
     assert done["conversation_id"] == "conv_" + call_id[5:]
@@ -319,6 +314,7 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
         response_id(1),
         ResponseRequest(params, 7000, *clip, up_to=asked, items_up_to=items, cut=False),
         ResponseContent(piece=Piece(0, 0, 0, [])),
+        event_number=0 if said == "spoken" else first(call).number,
     )
     assert call.clips.answered is call.clips.latest
     assert (call.clips.latest is not None) == (said == "spoken")
@@ -368,7 +364,7 @@ def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now
     feed(call, inputs.AppendAudio(bytes(8 * 500)), inputs.CreateResponse({}))
     if speaks:
         feed(call, inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=1000)
-    feed(call, inputs.ResponseFinished(response_id(1)), now_ms=now_ms)
+    feed(call, finish, now_ms=now_ms)
     assert call.dialogue.idle_from_ms == 1500 + left_ms
 
 
@@ -378,7 +374,7 @@ def test_a_full_conversation_can_be_asked_out_of_band(monkeypatch: pytest.Monkey
     feed(call, HELLO)
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
     assert feed(call, inputs.CreateResponse({})) == [CountLimit("conversation")]
-    assert feed(call, inputs.CreateResponse({"conversation": "none"})) == [StartResponse(response_id(1))]
+    assert feed(call, inputs.CreateResponse({"conversation": "none"})) == [DeliverEvents()]
 
 
 def test_settings_of_a_response_may_take_as_much_as_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.call.calls import (
     response_id,
     stored,
 )
+from tests.call.engine import finish
 from voice_agent.call import inputs
 from voice_agent.call.changes import CallWrite
 from voice_agent.call.clips import HeardClip
@@ -217,11 +218,11 @@ def test_what_a_reply_left_is_emptied_once() -> None:
     feed(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     feed(call, inputs.ResponseText(response_id(1), "One."))
     assert take_write(call, 0).fields["text:0"]
-    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, finish)
     assert take_write(call, 0).fields["text:0"] == b""
     feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(2), "Two."))
     assert take_write(call, 0).fields["text:0"]
-    feed(call, inputs.ResponsePlanned(response_id(2), {}, {}))
+    call.record.mark("response")
     assert "text:0" not in take_write(call, 0).fields
 
 

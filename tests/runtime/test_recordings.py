@@ -17,7 +17,7 @@ from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.waiting import until
 from voice_agent.call import machine
 from voice_agent.call.beginnings import CallMade, begin
-from voice_agent.call.inputs import ClearAudio, ConnectionMade, ResponsePlanned
+from voice_agent.call.inputs import ClearAudio, ConnectionMade, EventDone
 from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.call.replaying import replay
@@ -122,7 +122,7 @@ def test_what_cannot_be_written_down_ends_the_recording_and_not_the_call(folder:
     """An agent may plan what is no JSON."""
     call, step = begun(folder)
     step(call, ClearAudio(), 2)
-    assert step(call, ResponsePlanned("resp_1", {"a": object()}, {}), 3) == []
+    assert step(call, EventDone(0, {"a": object()}), 3) == []
     step(call, ClearAudio(), 2)
     assert call.outbox.seq == 2
     folder.close()

@@ -72,15 +72,6 @@ def encode_later(call: CallRecord, to: dict[str, bytes]) -> None:
         to[LATER] = orjson.dumps([_flat(one) for one in call.agent.later])
 
 
-def forget_ledger(call: CallRecord) -> None:
-    """The call goes on with an agent that has none: what the record holds of it would be outdated for the next."""
-    if call.agent is not None:
-        acts = [f"{ACT}{n}" for n in range(call.agent.stored_acts)]
-        call.record.fields_to_empty += [EVENTS, ACTS, TIMERS, LATER, *acts]
-        call.record.mark("response")
-        call.agent = None
-
-
 def restore_ledger(record: Mapping[str, bytes]) -> AgentLedger | None:
     """None if the record has none. Raises `LookupError`, `TypeError` or `ValueError` for what is damaged."""
     if not record.get(EVENTS):

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call import agent_events, metering
-from voice_agent.call.agent_fields import forget_ledger
 from voice_agent.call.agent_ledger import AgentLedger, EventKind
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.ids import IdSequence
@@ -44,8 +43,6 @@ class CallMade:
     call_key_hash: str = ""
     caller: dict[str, Any] = field(default_factory=dict)
     """See `Identity.caller`; of `MAX_CALLER_BYTES` at most."""
-    has_engine: bool = False
-    """Its agent handles events: the call has an `AgentLedger`."""
     resumable: bool = False
     schema: int = SCHEMA
     turn_detection: str = "server_vad"
@@ -62,8 +59,6 @@ class CallClaimed:
     checkpoint_ms: int
     schemas: tuple[int, int] = READS_SCHEMAS
     """The oldest and the newest that the pod reads."""
-    has_engine: bool = False
-    """The pod's agent for it handles events. One that does not goes on without the ledger, if the call has one."""
 
 
 Beginning = CallMade | CallClaimed
@@ -101,7 +96,7 @@ def _made(made: CallMade) -> CallRecord:
         record=StoredRecord(made.schema, write_whole=True),
         lifecycle=Lifecycle(resumable=made.resumable),
     )
-    if made.has_engine:
+    if not made.mirror:
         call.agent = AgentLedger()
         agent_events.queue(call, EventKind.STARTED, made.created_at_ms, {"resumed": False})
     return call
@@ -121,9 +116,7 @@ def _claimed(claimed: CallClaimed) -> CallRecord:
     if call.lifecycle.status is Status.ENDED:
         return call
     metering.take_over(call)
-    if claimed.has_engine:
+    if not call.identity.mirror:
         call.agent = call.agent or AgentLedger()
         agent_events.take_over(call, int(fields.get("claimed_at_ms") or fields.get("updated_at_ms", b"0")))
-    else:
-        forget_ledger(call)
     return call

@@ -120,10 +120,7 @@ def _encode_response(call: CallRecord, fields: dict[str, bytes]) -> None:
 
 def _encode_params(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["response_params"] = orjson.dumps(call.response.asked.params) if call.response else b""
-
-
-def _encode_plan(call: CallRecord, fields: dict[str, bytes]) -> None:
-    fields["response_plan"] = orjson.dumps(call.response.plan) if call.response else b""
+    fields["response_plan"] = b"null" if call.response else b""  # The release before does not read a record without it.
 
 
 def _encode_playback(call: CallRecord, fields: dict[str, bytes]) -> None:
@@ -161,7 +158,6 @@ def _pack_response(response: Response) -> bytes:
         "response_id": response.response_id,
         **{name: getattr(asked, own) for name, own in ASKED.items()},
         **{name: getattr(item, own) for name, own in OPEN_ITEM.items()},
-        "functions_called": response.functions_called,
     }
     if response.event_number:
         fields["event_number"] = response.event_number
@@ -184,7 +180,6 @@ _ENCODE = {
     "session": _encode_session,
     "response": _encode_response,
     "params": _encode_params,
-    "plan": _encode_plan,
     "playback": _encode_playback,
     "piece": _encode_piece,
     "said": _encode_said,

@@ -15,20 +15,6 @@ from voice_agent.call.usage import Sums
 
 
 @dataclass(frozen=True, slots=True)
-class StartResponse:
-    """Ask the agent for the reply `response_id`, from where `Call.response` says it is."""
-
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopResponse:
-    """The reply `response_id` is over; whatever the agent still makes of it is unwanted."""
-
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class DeliverEvents:
     """`AgentLedger.first` is there now, where nothing was: have the agent's run handle it.
 
@@ -148,9 +134,7 @@ class Skipped:
 
 Answer = Attached | Write | Skipped
 Effect = (
-    StartResponse
-    | StopResponse
-    | DeliverEvents
+    DeliverEvents
     | InterruptAgent
     | SetTimer
     | SpeechStarted

@@ -192,21 +192,12 @@ class TranscriptGiven:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponsePlanned:
-    """The agent decided what to say."""
-
-    response_id: str
-    plan: dict[str, Any]
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class ResponseText:
     """More text, or more of the transcript.
 
     `joins`: it is said by the audio that says the text before it, some of which another pod has sent already. `voiced`:
-    that audio is made by the call's voice. In a call with an `AgentLedger` one that does not join begins a piece (see
-    `agent_ledger.pieces_of`), even one without text: then audio follows that says nothing that is written.
+    that audio is made by the call's voice. One that does not join begins a piece (see `agent_ledger.pieces_of`), even
+    one without text: then audio follows that says nothing that is written.
     """
 
     response_id: str
@@ -234,40 +225,6 @@ class ResponseAudio:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseFunctionCall:
-    """The agent wants the client to run a tool. `arguments` is JSON text."""
-
-    response_id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class SideEffectBegun:
-    """The agent is about to do something that must not be done twice."""
-
-    response_id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SideEffectDone:
-    """The reply's step with this number (from 0) gave `result`, which survives JSON."""
-
-    response_id: str
-    number: int
-    result: Any
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseFinished:
-    """The agent said all it had to say; with `hang_up` the call ends after it."""
-
-    response_id: str
-    hang_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ResponseDiverged:
     """The agent was asked again on another pod, and what it says is not what was said.
 
@@ -279,28 +236,7 @@ class ResponseDiverged:
     said_to: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseFailed:
-    """The agent broke; `message` is fit for the caller."""
-
-    response_id: str
-    message: str
-    apology: Apology | None = None
-
-
-FromAgent = (
-    Transcribed
-    | TranscriptGiven
-    | ResponsePlanned
-    | ResponseText
-    | ResponseAudio
-    | ResponseFunctionCall
-    | SideEffectBegun
-    | SideEffectDone
-    | ResponseDiverged
-    | ResponseFinished
-    | ResponseFailed
-)
+FromAgent = Transcribed | TranscriptGiven | ResponseText | ResponseAudio | ResponseDiverged
 
 # --- from the engine -------------------------------------------------------
 

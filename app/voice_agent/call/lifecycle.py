@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from voice_agent.call import input_audio, items
 from voice_agent.call.completeness import NOTHING_MISSING
-from voice_agent.call.effects import Attached, Effect, StopResponse
+from voice_agent.call.effects import Attached, Effect
 from voice_agent.call.event_ids import event_id
 from voice_agent.call.inputs import ConnectionLost, ConnectionMade
 from voice_agent.call.record import CallRecord
@@ -100,7 +100,6 @@ def end(call: CallRecord, outcome: str, now_ms: int) -> list[Effect]:
 
     Events that are not durable yet still go to the caller, with the write that ends the call.
     """
-    effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response and not call.agent else []
     call.response = call.clips.pending = None
     call.dialogue.playback = None
     if call.agent is not None:
@@ -111,4 +110,4 @@ def end(call: CallRecord, outcome: str, now_ms: int) -> list[Effect]:
     call.lifecycle.outcome = outcome
     call.lifecycle.ended_at_ms = now_ms
     call.record.mark("status", "response")
-    return effects
+    return []

@@ -41,7 +41,6 @@ from voice_agent.call.effects import (
     Effect,
     SetTimer,
     SpeechStarted,
-    StartResponse,
     Transcribe,
 )
 from voice_agent.call.record import CallRecord
@@ -78,15 +77,13 @@ def refusal(call: CallRecord, event: inputs.AppendAudio | inputs.CreateItem, aud
 
 
 def resume(call: CallRecord) -> list[Effect]:
-    """What a new owner must start: transcriptions, and the response that was under way or the agent's run."""
+    """What a new owner must start: transcriptions, and the agent's run."""
     effects: list[Effect] = [SpeechStarted(call.input_audio.item_id)] if input_audio.is_said(call) else []
     effects += [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
     ledger = call.agent
     if ledger is not None:
         effects += [DeliverEvents()] if ledger.waiting else []
         effects += [SetTimer(ledger.earliest_timer_ms)] if ledger.timers else []
-    elif call.response is not None and not call.identity.mirror:
-        effects.append(StartResponse(call.response.response_id))
     return effects
 
 
@@ -185,20 +182,8 @@ def _from_agent(call: CallRecord, event: inputs.FromAgent, now_ms: int) -> list[
             return response_output.audio(call, event, now_ms)
         case inputs.ResponseText():
             return response_output.text(call, event, now_ms)
-        case inputs.ResponsePlanned():
-            return response_output.planned(call, event)
-        case inputs.ResponseFunctionCall():
-            return response_output.function_call(call, event)
-        case inputs.SideEffectBegun():
-            return response_output.side_effect_begun(call, event)
-        case inputs.SideEffectDone():
-            return response_output.side_effect_done(call, event)
         case inputs.ResponseDiverged():
             return response_output.diverged(call, event)
-        case inputs.ResponseFinished():
-            return response_output.finished(call, event, now_ms)
-        case inputs.ResponseFailed():
-            return response_output.failed(call, event, now_ms)
         case _:
             assert_never(event)
 

@@ -65,7 +65,7 @@ class CallRecord:
     dialogue: Dialogue = field(default_factory=Dialogue)
     response: Response | None = None
     agent: AgentLedger | None = None
-    """None: its agent answers turn by turn, or is `loopback`."""
+    """None: the call is mirrored (`loopback`), is over, or is only read."""
     usage: UsageLedger | None = None
     """None: no request to a provider has been counted."""
 

@@ -47,7 +47,7 @@ class ResponseContent:
     """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
     pieces: list[list[Any]] = field(default_factory=list)
     """Where each piece begins, in characters of the text and bytes of the audio, and whether the call's voice makes its
-    audio; all of the response. Only of a call with an `AgentLedger`."""
+    audio; all of the response."""
 
 
 @dataclass(slots=True)
@@ -81,13 +81,8 @@ class Response:
     asked: ResponseRequest
     said: ResponseContent = field(default_factory=ResponseContent)
     open_item: OpenItem = field(default_factory=OpenItem)
-    plan: dict[str, Any] | None = None
-    """What the agent decided; a resume follows it."""
-    side_effects: list[dict[str, Any]] = field(default_factory=list)
-    """What the agent did in the world: ``name``, idempotency ``key`` and, once it is done, ``result`` of each."""
-    functions_called: int = 0
     event_number: int = 0
-    """The `AgentEvent` with which it closes; 0: the agent has not been asked yet, or is a turn agent."""
+    """The `AgentEvent` with which it closes; 0: the agent has not been asked yet, or the call is mirrored."""
     replay_from: tuple[int, int] = (0, 0)
     """Where what that event has said of it begins, in characters and bytes: an earlier event may have spoken, too."""
     output_ids: list[str] = field(default_factory=list)

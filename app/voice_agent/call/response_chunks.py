@@ -47,10 +47,11 @@ TEXT = _ChunkKind("text:", CHUNK_CHARS, lambda response: response.said.text)
 ALIGNMENT = _ChunkKind("alignment:", CHUNK_ENTRIES, lambda response: response.said.alignment)
 WORDS = _ChunkKind("words:", CHUNK_ENTRIES, lambda response: response.said.piece.words)
 OUTPUT = _ChunkKind("output_ids:", CHUNK_ENTRIES, lambda response: response.output_ids)
-SIDE_EFFECTS = _ChunkKind("side_effect:", 1, lambda response: response.side_effects)
+_UNUSED = _ChunkKind("side_effect:", 1, lambda _: [])
+"""Its size has a place in `SIZES`. Early releases of the schema had entries, which nobody asks for any more."""
 OUT_OF_BAND = _ChunkKind("out_of_band:", 1, lambda response: list(response.out_of_band.values()))
 PIECES = _ChunkKind("pieces:", CHUNK_ENTRIES, lambda response: response.said.pieces)
-SIZED = (TEXT, ALIGNMENT, WORDS, OUTPUT, SIDE_EFFECTS, OUT_OF_BAND)
+SIZED = (TEXT, ALIGNMENT, WORDS, OUTPUT, _UNUSED, OUT_OF_BAND)
 KINDS = (*SIZED, PIECES)
 
 
@@ -108,7 +109,7 @@ def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
         else:
             found[kind.name] = _entries(packed)[:length]
     response.said.alignment, response.said.piece.words = found[ALIGNMENT.name], found[WORDS.name]
-    response.output_ids, response.side_effects = found[OUTPUT.name], found[SIDE_EFFECTS.name]
+    response.output_ids = found[OUTPUT.name]
     response.out_of_band = {item["id"]: item for item in found[OUT_OF_BAND.name]}
     response.said.pieces = found.get(PIECES.name, [])  # An earlier release knew none.
     for name, size, of in KINDS if response.said.pieces else SIZED:

@@ -1,8 +1,8 @@
-"""What the agent makes of a response: its plan, text, audio, tool calls and side effects, and how it ends.
+"""What the agent makes of a response: text, audio and tool calls, and its failure.
 
-Each part is an input of its own and is stored as it comes, so another pod goes on after exactly what is durable. Text
-comes before the audio that says it; where each piece of text is in the audio is its alignment (see `alignment`). A
-side effect is stored with its idempotency key before it is done, and with its result before what is said after it.
+Each part of text and audio is an input of its own and is stored as it comes, so another pod goes on after exactly what
+is durable. Text comes before the audio that says it; where each piece of text is in the audio is its alignment (see
+`alignment`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,12 @@ from zlib import crc32
 
 from voice_agent.call import events
 from voice_agent.call.apology import Apology
-from voice_agent.call.closing import CloseCode
 from voice_agent.call.dialogue import Playback
-from voice_agent.call.effects import CloseConnection, CountLimit, Effect
-from voice_agent.call.inputs import (
-    ResponseAudio,
-    ResponseDiverged,
-    ResponseFailed,
-    ResponseFinished,
-    ResponseFunctionCall,
-    ResponsePlanned,
-    ResponseText,
-    SideEffectBegun,
-    SideEffectDone,
-)
+from voice_agent.call.effects import CountLimit, Effect
+from voice_agent.call.inputs import ResponseAudio, ResponseDiverged, ResponseText
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
-from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
+from voice_agent.call.response_chunks import WORDS, changed_from
 from voice_agent.call.response_items import (
     begin_piece,
     end_speech,
@@ -48,27 +37,16 @@ STALL_MS = 20
 """Audio that comes so much too late does not keep a caller waiting, whose client buffers that much."""
 
 
-def planned(call: CallRecord, part: ResponsePlanned) -> list[Effect]:
-    """The agent decided. From now on a resume follows this plan."""
-    assert call.response is not None
-    call.response.plan = part.plan
-    call.dialogue.agent_state = part.state
-    call.record.mark("plan", "agent")
-    return []
-
-
 def text(call: CallRecord, part: ResponseText, now_ms: int) -> list[Effect]:
     """More text, or more of the transcript of what is about to be spoken."""
     response = call.response
     assert response is not None
-    if not part.delta and call.agent is None:
-        return []
     item_id = open_item(call, response)
     if response.said.audio_bytes > response.said.piece.audio_from and not part.joins:
         response.said.alignment += entries_now(call, response)
         begin_piece(call.record, response, len(response.said.text))
     spoken = settings_of(call).wants_audio
-    if call.agent is not None and not part.joins:
+    if not part.joins:
         _note_piece(response, voiced=part.voiced, spoken=spoken)
     call.record.mark("said")
     if not part.delta:
@@ -149,12 +127,6 @@ def _playback_of(call: CallRecord, item_id: str, now_ms: int) -> Playback:
     return playback
 
 
-def function_call(call: CallRecord, part: ResponseFunctionCall) -> list[Effect]:
-    """The agent asks the client to run a tool; the client answers with `function_call_output`."""
-    ask_tool(call, part.name, part.arguments)
-    return []
-
-
 def ask_tool(call: CallRecord, name: str, arguments: str) -> str:
     """Put a function call into the response under way; the id of its item."""
     response = call.response
@@ -178,7 +150,6 @@ def ask_tool(call: CallRecord, name: str, arguments: str) -> str:
     else:
         call.conversation.add(item)
     response.output_ids.append(item_id)
-    response.functions_called += 1
     index = index_of(response)
     call.outbox.emit(events.output_item_added(response.response_id, index, item))
     if not out_of_band:
@@ -197,31 +168,6 @@ def ask_tool(call: CallRecord, name: str, arguments: str) -> str:
     return item_id
 
 
-def side_effect_begun(call: CallRecord, part: SideEffectBegun) -> list[Effect]:
-    """The agent is about to do something in the world: the step gets its idempotency key before it is done.
-
-    The key is made of the call's id and an item id that only this step of this response can have. So it is the
-    same one where the store has lost the step and the response does it again, and of no other response where the store
-    has lost this one too.
-    """
-    response = call.response
-    assert response is not None
-    item_id = response.response_id.replace("resp", "item", 1)
-    step = f"{len(response.side_effects)}_{crc32(part.name.encode()):08x}"
-    response.side_effects.append({"name": part.name, "key": f"{call.call_id}:{item_id}_{step}"})
-    call.record.mark("said")
-    return []
-
-
-def side_effect_done(call: CallRecord, part: SideEffectDone) -> list[Effect]:
-    """What a step gave; a resume takes it from here instead of doing the step again."""
-    assert call.response is not None
-    call.response.side_effects[part.number]["result"] = part.result
-    changed_from(call.response, SIDE_EFFECTS, part.number)
-    call.record.mark("said")
-    return []
-
-
 def diverged(call: CallRecord, part: ResponseDiverged) -> list[Effect]:
     """What comes now is not the rest of what was said: it is not joined to it as if it were."""
     response = call.response
@@ -234,20 +180,6 @@ def diverged(call: CallRecord, part: ResponseDiverged) -> list[Effect]:
         response.said.alignment += [entry for entry in entries_now(call, response) if entry[0] <= sent_ms]
         begin_piece(call.record, response, max(part.said_to, response.open_item.text_from))
         call.record.mark("said")
-    return []
-
-
-def finished(call: CallRecord, part: ResponseFinished, now_ms: int) -> list[Effect]:
-    """The agent said all it had to say."""
-    close(call, "completed", None, now_ms)
-    if part.hang_up:
-        return [CloseConnection(CloseCode.NORMAL_CLOSURE, "the agent hung up")]
-    return []
-
-
-def failed(call: CallRecord, part: ResponseFailed, now_ms: int) -> list[Effect]:
-    """The agent broke; the call goes on, with what the caller says next."""
-    fail(call, part.message, part.apology, now_ms)
     return []
 
 

@@ -13,8 +13,8 @@ At most one response is under way. It is opened by `response.create`, by turn de
 `close` closes the item under way with what was sent of it, emits `response.done`, and empties the record's fields of
 the response. What the agent still makes of a closed response is ignored by its id (`machine`).
 
-In a call with an `AgentLedger` the agent is asked by an event (`agent_events`), and some responses wait until the one
-under way is over: `MAX_LATER` outside the conversation, and one in it (`go_on` opens them).
+The agent is asked by an event (`agent_events`), and some responses wait until the one under way is over: `MAX_LATER`
+outside the conversation, and one in it (`go_on` opens them).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import orjson
 from voice_agent.call import agent_events, agent_ledger, events, truncation
 from voice_agent.call.agent_ledger import AgentLedger, LaterResponse
 from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation_full
-from voice_agent.call.effects import CountLimit, Effect, StartResponse, StopResponse
+from voice_agent.call.effects import CountLimit, Effect
 from voice_agent.call.inputs import TruncateItem
 from voice_agent.call.metering import usage_of
 from voice_agent.call.record import CallRecord
@@ -106,13 +106,14 @@ def _wait_for_turn(call: CallRecord, ledger: AgentLedger, asked: LaterResponse) 
 
 
 def answer_turn(call: CallRecord, now_ms: int, *, cut: bool = False) -> list[Effect]:
-    """Turn detection wants a reply. While another is under way it waits, or, without an `AgentLedger`, is not given."""
+    """Turn detection wants a reply. While another is under way it waits."""
     ledger = call.agent
-    if ledger is not None and agent_events.is_full(ledger):
+    assert ledger is not None  # Turns of a mirrored call are not detected.
+    if agent_events.is_full(ledger):
         return [CountLimit("agent_events")]
     if call.response is None:
         return start_response(call, {}, now_ms, cut=cut)
-    if ledger is not None and ledger.later_in_conversation() is None:
+    if ledger.later_in_conversation() is None:
         ledger.later.append(LaterResponse({}, of_turn=True, cut=cut))
         call.record.mark("later")
     return []
@@ -149,16 +150,14 @@ def start_response(call: CallRecord, params: dict[str, Any], now_ms: int, *, cut
         asked.clip_id, asked.clip_first_n = clip.item_id, clip.first_n
         asked.heard_ms = call.session.input_format.ms(len(clip.audio))
     asked.up_to, asked.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
-    response = _open(call, asked)
-    if call.agent is not None:
-        return agent_events.ask(call, now_ms)
-    return [] if call.identity.mirror else [StartResponse(response.response_id)]
+    _open(call, asked)
+    return agent_events.ask(call, now_ms)
 
 
 def _open(call: CallRecord, asked: ResponseRequest) -> Response:
     call.dialogue.cut_off = ""
     response = call.response = Response(call.ids.new_response(), asked)
-    call.record.mark("counts", "response", "params", "plan", "piece", "said")
+    call.record.mark("counts", "response", "params", "piece", "said")
     call.outbox.emit(events.response_created(_response(call, "in_progress")))
     return response
 
@@ -189,13 +188,13 @@ def cancel(call: CallRecord, response_id: str | None, now_ms: int) -> list[Effec
 def interrupt(call: CallRecord, now_ms: int) -> list[Effect]:
     """The caller speaks: stop talking, and forget what was not heard (barge-in)."""
     ledger = call.agent
-    if ledger is not None:
-        speech = ledger.speech
-        if speech is not None and speech.span is not None and not speech.span.is_interruptible:
-            return []
-        if any(one.of_turn for one in ledger.later):  # The turn goes on, and is answered at its end.
-            ledger.later = [one for one in ledger.later if not one.of_turn]
-            call.record.mark("later")
+    assert ledger is not None  # As in `answer_turn`.
+    speech = ledger.speech
+    if speech is not None and speech.span is not None and not speech.span.is_interruptible:
+        return []
+    if any(one.of_turn for one in ledger.later):  # The turn goes on, and is answered at its end.
+        ledger.later = [one for one in ledger.later if not one.of_turn]
+        call.record.mark("later")
     item_id = _being_said(call)
     effects = _stop(call, "turn_detected", now_ms) if call.response is not None else []
     cut_id = truncation.truncate_to_heard(call, now_ms)
@@ -253,8 +252,6 @@ def close_early(call: CallRecord, status: str, details: dict[str, Any], now_ms: 
     response = call.response
     assert response is not None
     close(call, status, details, now_ms)
-    if call.agent is None:
-        return [StopResponse(response.response_id)]
     return agent_events.stop(call, response) + go_on(call, now_ms)
 
 
@@ -270,7 +267,7 @@ def close(call: CallRecord, status: str, details: dict[str, Any] | None, now_ms:
     call.response = call.clips.answered = None
     here_ms = call.input_audio.base_ms + call.session.input_format.ms(call.input_audio.position)
     call.dialogue.idle_from_ms = here_ms + max(0, call.dialogue.playing_until_ms - now_ms)
-    call.record.mark("response", "params", "plan", "playback", "piece", "said")
+    call.record.mark("response", "params", "playback", "piece", "said")
 
 
 def _response(call: CallRecord, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:

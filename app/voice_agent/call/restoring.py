@@ -182,7 +182,7 @@ def _restore_response(call: CallRecord, fields: dict[str, bytes]) -> None:
 def _response(fields: dict[str, bytes]) -> Response:
     """Without what grows of it. What a newer version added goes into `extras`, and from there back into the store."""
     values = orjson.loads(fields["response"])
-    params, plan = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
+    params = orjson.loads(fields["response_params"])
     asked = {own: values.pop(name) for name, own in ASKED.items() if name in values}
     item = {own: values.pop(name) for name, own in OPEN_ITEM.items() if name in values}
     used = values.pop("usage", None)
@@ -191,8 +191,6 @@ def _response(fields: dict[str, bytes]) -> Response:
         ResponseRequest(params, **asked),
         ResponseContent(piece=_shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))),
         OpenItem(**item),
-        plan,
-        functions_called=values.pop("functions_called", 0),
         event_number=values.pop("event_number", 0),
         replay_from=_pair(values.pop("replay_from", (0, 0))),
         usage=None if used is None else restore_response_usage(used),

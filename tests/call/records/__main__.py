@@ -10,6 +10,7 @@ import asyncio
 import sys
 
 from tests.call.calls import append, feed, item_id, manual_call, response_id
+from tests.call.engine import asked, done, first
 from tests.call.records import RECORDS, packed
 from voice_agent.call import inputs, machine
 from voice_agent.call.alignment import Alignment
@@ -73,16 +74,17 @@ def _first_turn(call: CallRecord) -> None:
         inputs.CommitAudio("client_11"),
         inputs.CreateResponse({"metadata": {"of": "first"}}, "client_12"),
     )
-    feed(call, inputs.ResponsePlanned(response_id(1), {"n": 1}, {"state": 1}), now_ms=20)
     feed(call, inputs.ResponseText(response_id(1), "The first answer"), inputs.ResponseAudio(response_id(1), TENTH))
-    feed(call, inputs.ResponseFinished(response_id(1)), inputs.Transcribed(item_id(1), "hello there"), now_ms=30)
+    feed(call, inputs.Transcribed(item_id(1), "hello there"), asked, now_ms=30)
+    done(call, now_ms=30, state={"state": 2})
 
 
 def _second_turn(call: CallRecord) -> None:
     feed(call, *append(10), inputs.CommitAudio("client_13"), inputs.CreateResponse({}, "client_14"), now_ms=70)
     reply = response_id(2)
-    feed(call, inputs.ResponsePlanned(reply, {"n": 2}, {"state": 2}))
-    feed(call, inputs.SideEffectBegun(reply, "book"), inputs.SideEffectDone(reply, 0, {"booked": True}))
+    feed(call, inputs.DtmfPressed("1"))
+    number = first(call).number
+    feed(call, inputs.OnceBegun(number, "book"), inputs.OnceDone(number, "book", {"booked": True}))
     feed(call, inputs.ResponseText(reply, "The second answer"))
     feed(call, inputs.ResponseAudio(reply, TENTH, 2 * len(TENTH), WORDS), now_ms=80)
     feed(call, inputs.ResponseAudio(reply, TENTH, 2 * len(TENTH), WORDS), now_ms=80)

@@ -55,16 +55,13 @@ def engine_call() -> CallRecord:
             expires_at_s=1,
             outbox_bytes=1 << 20,
             checkpoint_ms=200,
-            has_engine=True,
         )
     )
 
 
 def taken_over(snapshot: Snapshot) -> CallRecord:
     """The call as the next pod has it."""
-    return beginnings.begin(
-        beginnings.CallClaimed(snapshot=snapshot, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200, has_engine=True)
-    )
+    return beginnings.begin(beginnings.CallClaimed(snapshot=snapshot, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200))
 
 
 class Tape:

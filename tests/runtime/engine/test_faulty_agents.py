@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.call.calls import emitted, feed, new_call, response_id
+from tests.call.calls import emitted, feed, new_call
+from tests.call.engine import fail
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, AnsweringAgent, CountingObserver, rig, write
 from tests.waiting import PATIENCE_S
@@ -237,7 +238,7 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
     call = new_call()
     typed = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "one"}]})
     feed(call, typed, inputs.CreateResponse({}), typed)
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
+    feed(call, fail("broken", apology(PCM)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant", "user"]
     assert said_since_last_reply(call.conversation.items(), failed_to=call.dialogue.failed_up_to).items == 1
 
@@ -245,10 +246,10 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
 def test_a_written_reply_has_a_written_apology_and_one_out_of_band_none() -> None:
     """No audio where none is wanted; a client that asks out of band reads the status."""
     call = new_call(output_modalities=["text"])
-    feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
+    feed(call, inputs.CreateResponse({}), fail("broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": WORDS}]
     feed(call, inputs.CreateResponse({"conversation": "none"}))
-    feed(call, inputs.ResponseFailed(response_id(2), "broken", apology(PCM)))
+    feed(call, fail("broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"] == []
     assert not any(entry.audio for entry in call.outbox.unsaved)
 

@@ -32,8 +32,6 @@ from voice_agent.call.effects import (
     Skipped,
     SpeechStarted,
     SpeechStopped,
-    StartResponse,
-    StopResponse,
     StopTranscribing,
     Transcribe,
     Write,
@@ -180,8 +178,6 @@ class LiveCall:
                 self._observer.limit_reached(limit)
             case CloseConnection(code, reason, outcome):
                 self.finish(outcome, code, reason)
-            case StartResponse() | StopResponse():
-                pass  # The agent is told by events, and by `InterruptAgent`.
             case Attached() | Write() | Skipped():
                 pass  # An answer; who asked for it has it from `apply`.
             case _:

@@ -88,7 +88,6 @@ class Ownership:
             schema=self._committer.schema,
             checkpoint_ms=settings.checkpoint_ms,
             mirror=_mirrors(agent),
-            has_engine=_has_engine(agent),
             api_key_hash=request.api_key_hash,
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
@@ -199,7 +198,6 @@ class Ownership:
             outbox_bytes=settings.outbox_bytes,
             checkpoint_ms=settings.checkpoint_ms,
             schemas=settings.reads_schemas,
-            has_engine=_has_engine(agent),
         )
         call = await self._claims.read(beginning)
         left_at_ms = call.lifecycle.left_at_ms
@@ -274,7 +272,3 @@ class Ownership:
 
 def _mirrors(agent: Agent) -> bool:
     return isinstance(agent, Loopback)
-
-
-def _has_engine(agent: Agent) -> bool:
-    return not _mirrors(agent)
