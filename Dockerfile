@@ -3,6 +3,8 @@ ARG BASE=python:3.11-slim
 
 # hadolint ignore=DL3006  # the tag is in BASE's default
 FROM ${BASE} AS build
+# What a pod is made of: core.txt; run-light.txt with small engines of speech, run.txt with natural ones.
+ARG LOCK=core.txt
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY locks ./locks
@@ -10,7 +12,7 @@ COPY locks ./locks
 RUN python3 -m venv /opt/build \
     && /opt/build/bin/pip install --require-hashes -r locks/build.txt \
     && python3 -m venv --without-pip /opt/voice-agent \
-    && /opt/build/bin/pip --python /opt/voice-agent/bin/python install --require-hashes -r locks/core.txt
+    && /opt/build/bin/pip --python /opt/voice-agent/bin/python install --require-hashes -r "locks/${LOCK}"
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app ./app
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \

@@ -33,9 +33,17 @@ def test_where_they_differ_nothing_is_certain() -> None:
     assert judged(heard("on Tuesday"), "on thursday", noisy=False) == Transcript(
         "on Tuesday", certain=False, alternatives=("on thursday",)
     )
-    assert judged(heard("have passed you", -0.9), "half past two", noisy=False) == Transcript(
-        "half past two", certain=False, alternatives=("have passed you",)
+    assert judged(heard("I'll go there", -0.9), "half past two", noisy=False) == Transcript(
+        "half past two", certain=False, alternatives=("I'll go there",)
     )
+
+
+def test_what_whisper_heard_badly_the_grammar_puts_right() -> None:
+    """Where it is unsure of words that sound nearly so; not in noise, and not where a digit is another."""
+    assert judged(heard("at free", -1.8), "at three", noisy=False) == Transcript("at three")
+    assert judged(heard("have passed two", -1.5), "half past two", noisy=False) == Transcript("half past two")
+    assert not judged(heard("have passed two", -0.9), "half past two", noisy=True).certain
+    assert not judged(heard("order 4771", -0.9), "order four seven one one", noisy=False).certain
 
 
 def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 
+NEAR = 0.6
+"""How much of two texts is the same where one is the other, heard badly."""
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
 _UNITS += "seventeen eighteen nineteen".split()
 _TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
@@ -35,6 +38,16 @@ def same_words(one: str, other: str) -> bool:
 def same_sound(one: str, other: str) -> bool:
     """Whether they are `same_words`, or would be if words that sound alike were one."""
     return _written(one, sounds=True) == _written(other, sounds=True)
+
+
+def near_sound(one: str, other: str) -> bool:
+    """Whether one may be the other, heard badly: most letters are the same, and no digit stands for another."""
+    texts = _written(one, sounds=True), _written(other, sounds=True)
+    digits = [re.sub(r"\D", "", text) for text in texts]
+    if len(digits[0]) == len(digits[1]) and digits[0] != digits[1]:
+        return False
+    spelled = ("".join(filter(str.isalnum, one.lower())), "".join(filter(str.isalnum, other.lower())))
+    return any(SequenceMatcher(None, a, b, autojunk=False).ratio() >= NEAR for a, b in (texts, spelled))
 
 
 def has_number(text: str) -> bool:

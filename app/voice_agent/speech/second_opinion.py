@@ -14,7 +14,7 @@ from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.log_mel import RATE_HZ
 from voice_agent.speech.recognition import Recognizer
-from voice_agent.speech.same_words import has_number, same_sound, same_words
+from voice_agent.speech.same_words import has_number, near_sound, same_sound, same_words
 from voice_agent.speech.sounds import has_speech, signal_to_noise_db
 from voice_agent.speech.whisper import UNSURE, Decoded, WhisperModel, samples_of
 
@@ -66,6 +66,8 @@ def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
         return Transcript(heard.text)
     if same_sound(heard.text, other):  # "make it for": the grammar knows which word is meant
         return Transcript(other)
+    if heard.log_probability < UNSURE and not noisy and near_sound(heard.text, other):
+        return Transcript(other)  # "at free": Whisper heard the sounds, and the grammar knows the words
     if not alone.text:
         # What Whisper is as unsure of as this is noise, mostly, and the grammar always finds something in it.
         return Transcript(None, certain=False) if noisy else Transcript(other, certain=False)

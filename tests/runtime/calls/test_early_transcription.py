@@ -13,8 +13,9 @@ from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear
-from voice_agent.runtime.calls.early_transcription import EarlyTranscription
+from voice_agent.runtime.calls.early_transcription import BUDGET_MS, EarlyTranscription
 from voice_agent.runtime.clock import SystemClock
+from voice_agent.speech.speech_work import WORK
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 
@@ -53,6 +54,39 @@ async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
     assert (await its.transcript_of("item_1", WHOLE)).text == "half"
     assert ear.asked == [b"half"]
     assert not its.is_begun
+
+
+async def test_a_turn_that_pauses_again_and_again_has_a_budget() -> None:
+    """Attempts are marked as such; once they have cost too much the turn is recognised when it is over, and then only.
+
+    The next turn has a budget of its own.
+    """
+    ear = CostlyEar()
+    its = understanding(ear)
+    told: list[str | None] = []
+    for count, item_id in enumerate(("item_1", "item_1", "item_1", "item_2"), 1):
+        its.begin(item_id, HALF, told.append)
+        await until(lambda count=count: len(told) == count)
+    assert (told, ear.early) == (["half", "half", None, "half"], [True, True, True])
+    its.cancel()
+    assert (await its.transcript_of("item_2", WHOLE)).text == "whole"
+    assert ear.early[-1] is False
+
+
+class CostlyEar(Parrot):
+    """Takes more than half of a turn's budget each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early: list[bool] = []
+        self.may_answer.set()
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        work = WORK.get()
+        assert work is not None
+        self.early.append(work.is_early)
+        work.cpu_ms += BUDGET_MS * 0.6
+        return await super().transcribe(clip)
 
 
 async def test_a_caller_who_goes_on_is_heard_out() -> None:

@@ -4,6 +4,9 @@ Endpointing waits for half a second of silence (or what the session asks for) be
 turn ends. Recognition need not wait as long: in a pause of `EARLY_PAUSE_MS` it starts on
 what was said so far. If the caller goes on, the attempt is dropped; if the turn ends, its
 result is there sooner. Nothing of an attempt is visible.
+
+Each attempt costs the work of the whole turn so far. One that pauses again and again has a budget for them, and is
+recognised once it is over when that is spent.
 """
 
 from __future__ import annotations
@@ -17,9 +20,13 @@ from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.transcriber import NOT_KNOWN, Transcriber
 from voice_agent.runtime.ports import Clock, Observer
+from voice_agent.speech.speech_work import SpeechWork
 
 EARLY_PAUSE_MS = 240
 """Longer than the pauses inside most sentences, shorter than the usual end of a turn."""
+
+BUDGET_MS = 2_000
+"""CPU time of speech workers for attempts of one turn: three or four at a usual sentence."""
 
 
 class EarlyTranscription:
@@ -31,6 +38,8 @@ class EarlyTranscription:
         self._call_id = call_id
         self._transcriber = Transcriber(ear, call_id, clock, observer, meter)
         self._early: tuple[str, asyncio.Task[Transcript]] | None = None
+        self._work: tuple[str, SpeechWork] = ("", SpeechWork(call_id, is_early=True))
+        """The turn that attempts are made at, and what they have cost."""
 
     @property
     def is_begun(self) -> bool:
@@ -40,10 +49,17 @@ class EarlyTranscription:
     def begin(self, item_id: str, clip: Clip, tell: Callable[[str | None], None] = lambda text: None) -> None:
         """Start an attempt for a turn that may be over; an earlier one is cancelled.
 
-        `tell` is told what it came to, unless it is cancelled or the turn is over before.
+        `tell` is told what it came to, unless it is cancelled or the turn is over before; None where the turn's
+        budget is spent.
         """
         self.cancel()
-        task = asyncio.create_task(self._transcriber.of_clip(clip), name=f"{self._call_id} early")
+        if self._work[0] != item_id:
+            self._work = (item_id, SpeechWork(self._call_id, is_early=True))
+        work = self._work[1]
+        if work.cpu_ms >= BUDGET_MS:
+            tell(None)
+            return
+        task = asyncio.create_task(self._transcriber.of_clip(clip, work), name=f"{self._call_id} early")
         self._early = (item_id, task)
         task.add_done_callback(functools.partial(self._done, tell))
 

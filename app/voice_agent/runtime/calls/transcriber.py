@@ -45,9 +45,9 @@ class Transcriber:
         self._call_id = call_id
         self._watch = StepWatch(ear.name, call_id, clock, observer, kind="ear")
 
-    async def of_clip(self, clip: Clip) -> Transcript:
-        """What was said in a clip; its text is None if that is not known."""
-        return await self._understood(self._of_clip(clip))
+    async def of_clip(self, clip: Clip, work: SpeechWork | None = None) -> Transcript:
+        """What was said in a clip; its text is None if that is not known. `work`: what it is a part of."""
+        return await self._understood(self._of_clip(clip), work)
 
     async def of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> Transcript:
         """What was said in all frames, as `of_clip` has it. `heed` is told of each transcript as it comes."""
@@ -87,11 +87,11 @@ class Transcriber:
             # The ear's way of tidying up; what was understood is known, or not wanted any more.
             log.exception("ear raised when it was closed", ear=self.ear.name, call_id=self._call_id)
 
-    async def _understood(self, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+    async def _understood(self, asking: Coroutine[Any, Any, Transcript], work: SpeechWork | None = None) -> Transcript:
         METER.set(self._meter)
-        WORK.set(SpeechWork(self._call_id))
+        WORK.set(work or SpeechWork(self._call_id))
         try:
-            return await work
+            return await asking
         except (Exception, SystemExit, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
