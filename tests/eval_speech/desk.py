@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from voice_agent.agents.frontdesk.desk import context
 from voice_agent.agents.frontdesk.dialog import decide
+from voice_agent.agents.frontdesk.doubts import CallersWords
 from voice_agent.agents.frontdesk.memory import Memory
 from voice_agent.kit.ear import Transcript
 
-_ASKS_YES_OR_NO = frozenset({"confirm", "offer"})
+_ASKS_YES_OR_NO = frozenset({"confirm", "offer", "callback", "name_right"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,11 @@ class DeskReply:
 class Desk:
     """One talk."""
 
-    def __init__(self, now: datetime, memory: Memory | None = None) -> None:
+    def __init__(self, now: datetime, memory: Memory | None = None, language: str = "en") -> None:
         """A talk that takes place at `now`."""
         self._now = now
         self._memory = memory or Memory()
+        self._language = language
 
     @property
     def appointments(self) -> tuple[Any, ...]:
@@ -46,7 +49,7 @@ class Desk:
 
     def copy(self) -> Desk:
         """Another, in which the same has been said until now."""
-        return Desk(self._now, self._memory)
+        return Desk(self._now, self._memory, self._language)
 
     def type(self, text: str) -> DeskReply:
         """A typed turn."""
@@ -54,21 +57,16 @@ class Desk:
 
     def hear(self, heard: Transcript) -> DeskReply:
         """A turn as an ear understood it."""
-        answer = decide(heard.text, self._memory, int(self._now.timestamp() * 1000))
+        said = CallersWords(heard.text, not heard.certain, heard.alternatives)
+        desk = context(int(self._now.timestamp() * 1000), language=self._language)
+        answer = decide(said, self._memory, desk)
         before, self._memory = self._memory, answer.memory
         changed = answer.memory.appointments != before.appointments
-        understood = answer.memory.unclear == 0
         return DeskReply(
             answer.text,
-            understood,
-            understood
-            and (
-                changed
-                or answer.hang_up
-                or answer.memory.asked == "more"
-                or "rder number" in answer.text.partition("?")[0].partition("What is")[0]
-            ),
-            answer.memory.asked in _ASKS_YES_OR_NO,
+            answer.memory.unclear == 0,
+            changed or answer.hang_up or bool(answer.acts),
+            answer.memory.asked in _ASKS_YES_OR_NO or bool(answer.memory.doubt),
             answer.memory.appointments,
             answer.hang_up,
         )

@@ -114,7 +114,7 @@ def _answer(desk: Desk, reply: DeskReply, request: Request, wanted: Goal) -> Sai
 
 
 def _given(request: Request, now: datetime) -> Desk:
-    desk = Desk(now)
+    desk = Desk(now, language=request.language)
     for text in request.given:
         desk.type(text)
     return desk

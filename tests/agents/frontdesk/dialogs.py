@@ -6,7 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from voice_agent.agents.frontdesk.desk import context
 from voice_agent.agents.frontdesk.dialog import decide
+from voice_agent.agents.frontdesk.doubts import CallersWords
 from voice_agent.agents.frontdesk.memory import Memory
 
 MONDAY = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -19,20 +21,25 @@ def at(moment: datetime = MONDAY) -> int:
 class DeskDialog:
     """One caller's dialog; what is remembered goes through JSON between any two turns."""
 
-    def __init__(self, now: datetime = MONDAY) -> None:
-        self._now_ms = at(now)
+    def __init__(self, now: datetime = MONDAY, **settings: str) -> None:
+        self.desk = context(at(now), **settings)
         self._stored = json.dumps(Memory().as_json())
         self.hung_up = False
+        self.acts: list[str] = []
+        self.asked_back = False
 
     @property
     def memory(self) -> Memory:
         return Memory.from_json(json.loads(self._stored))
 
-    def say(self, text: str | None) -> str:
+    def say(self, text: str | None, *alternatives: str, uncertain: bool = False, was_cut: bool = False) -> str:
         """A turn of the caller; the answer."""
-        answer = decide(text, self.memory, self._now_ms)
+        said = CallersWords(text, uncertain or bool(alternatives), alternatives, was_cut)
+        answer = decide(said, self.memory, self.desk)
         self._stored = json.dumps(answer.memory.as_json())
         self.hung_up = answer.hang_up
+        self.acts += answer.acts
+        self.asked_back = answer.asks_back
         return answer.text
 
     def slots(self) -> list[tuple[str | None, int | None]]:

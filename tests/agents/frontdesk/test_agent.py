@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.agents.frontdesk.dialogs import at, message, spoken, typed
 from tests.kit.recording_call import RecordingCall, asked
 from voice_agent.agents.frontdesk import FrontDesk
-from voice_agent.agents.frontdesk.agent import sentences
-from voice_agent.agents.frontdesk.dialog import GREETING
+from voice_agent.agents.frontdesk.agent import FrontDeskSettings, sentences
+from voice_agent.agents.frontdesk.language import language_of
 from voice_agent.call.said_by_caller import said_since_last_reply
+from voice_agent.kit.agent import Kit
 from voice_agent.kit.events import Asked
+
+GREETING = language_of("en").say("greeting")
 
 
 def asks(*items: Any, number: int = 1) -> Asked:
@@ -25,11 +29,11 @@ def asks(*items: Any, number: int = 1) -> Asked:
 
 async def test_a_reply_is_said_sentence_by_sentence() -> None:
     """So that the first is heard early."""
-    call = RecordingCall(asks(spoken("next tuesday at three")))
+    call = RecordingCall(asks(spoken("are you open on tuesday")))
     await FrontDesk().run(call)
     [texts] = call.texts
     assert len(texts) > 1
-    assert "".join(texts).startswith("Done: Tuesday the first of December at three in the afternoon.")
+    assert "".join(texts).startswith("On Tuesday the twenty fourth of November we are open from nine")
 
 
 async def test_what_one_turn_leaves_behind_is_all_that_the_next_one_needs() -> None:
@@ -38,8 +42,11 @@ async def test_what_one_turn_leaves_behind_is_all_that_the_next_one_needs() -> N
     await FrontDesk().run(first)
     second = RecordingCall(asks(spoken("at three")), state=first.stored)
     await FrontDesk().run(second)
-    assert second.texts[0][0].startswith("Done:")
-    assert second.stored["appointments"]
+    assert second.texts[0][0].startswith("Shall I book Tuesday the first of December at three in the afternoon?")
+    third = RecordingCall(asks(spoken("yes")), state=second.stored)
+    await FrontDesk().run(third)
+    assert third.texts[0][0].startswith("Done:")
+    assert third.stored["appointments"]
 
 
 async def test_a_reply_is_decided_once() -> None:
@@ -70,7 +77,9 @@ async def test_goodbye_ends_with_hanging_up() -> None:
 
 async def test_what_an_interrupted_reply_decided_is_remembered() -> None:
     """The caller has heard enough of it."""
-    call = RecordingCall(asks(spoken("next tuesday at three")), interrupted_after=1)
+    asked_first = RecordingCall(asks(spoken("next tuesday at three")))
+    await FrontDesk().run(asked_first)
+    call = RecordingCall(asks(spoken("yes")), state=asked_first.stored, interrupted_after=1)
     await FrontDesk().run(call)
     assert call.stored["appointments"]
 
@@ -83,8 +92,8 @@ async def test_what_an_interrupted_reply_decided_is_remembered() -> None:
         (({"type": "function_call_output", "call_id": "c", "output": "42"},), GREETING),
         ((spoken(None),), "I am sorry, I did not understand that."),
         ((spoken(""),), "I did not hear anything."),
-        ((spoken(None), typed("tomorrow at ten")), "Done:"),
-        ((typed("book an appointment"), typed("tomorrow"), typed("at ten")), "Done:"),
+        ((spoken(None), typed("tomorrow at ten")), "Shall I book"),
+        ((typed("book an appointment"), typed("tomorrow"), typed("at ten")), "Shall I book"),
         ((typed("tomorrow at ten"), message("assistant", type="output_text", text="ok")), GREETING),
     ],
 )
@@ -99,3 +108,30 @@ async def test_what_is_answered(items: tuple[dict[str, object], ...], begins: st
 def test_sentences_joined_are_the_text(text: str) -> None:
     """Cutting loses nothing."""
     assert "".join(sentences(text)) == text
+
+
+async def test_an_uncertain_turn_is_asked_back() -> None:
+    """What its ear doubts comes with the turn."""
+    items = (spoken("where is order 4711"),)
+    said = said_since_last_reply(items)
+    event = asked(*items, at_ms=at(), text=said.text, uncertain=True, alternatives=("where is order 4710",))
+    call = RecordingCall(event)
+    await FrontDesk().run(call)
+    assert call.texts == [["Did you say order four seven one one?"]]
+
+
+async def test_a_person_is_transferred_to() -> None:
+    """After it was said; the settings name whom, and speak the language."""
+    agent = FrontDesk()
+    await agent.open(Kit(settings=FrontDeskSettings(person="tel:+4930123", language="de", time_zone="Europe/Berlin")))
+    call = RecordingCall(asks(spoken("einen Menschen bitte")))
+    await agent.run(call)
+    assert call.texts == [["Ich verbinde Sie. ", "Einen Moment, bitte."]]
+    assert call.acts == [("transfer", "tel:+4930123")]
+
+
+@pytest.mark.parametrize("wrong", [{"language": "tlh"}, {"time_zone": "Mars/Phobos"}, {"colour": "blue"}])
+def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
+    """At the start."""
+    with pytest.raises(ValidationError):
+        FrontDeskSettings(**wrong)

@@ -9,23 +9,40 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.agents.frontdesk.dialogs import DeskDialog, at
-from voice_agent.agents.frontdesk.dialog import GOODBYE, GREETING, decide, greet
+from voice_agent.agents.frontdesk.desk import context
+from voice_agent.agents.frontdesk.dialog import decide, greet
+from voice_agent.agents.frontdesk.doubts import CallersWords
+from voice_agent.agents.frontdesk.language import language_of
 from voice_agent.agents.frontdesk.memory import Memory
+
+GREETING = language_of("en").say("greeting")
+GOODBYE = language_of("en").say("goodbye")
+THREE = "Tuesday the first of December at three in the afternoon"
+FOUR = "Tuesday the first of December at four in the afternoon"
+
+
+def booked(text: str = "next tuesday at three") -> DeskDialog:
+    """A dialog in which that was booked."""
+    dialog = DeskDialog()
+    dialog.say(text)
+    assert dialog.say("yes").startswith("Done: ")
+    return dialog
 
 
 def test_booking_asks_for_what_is_missing() -> None:
-    """Day, then time, then done: the talk of the README."""
+    """Day, then time, then what is going to be done, and it is done on a yes."""
     dialog = DeskDialog()
     answer = dialog.say("I'd like to book an appointment next Tuesday")
     assert answer == "What time on Tuesday the first of December would suit you?"
-    assert dialog.say("at three").startswith("Done: Tuesday the first of December at three in the afternoon.")
+    assert dialog.say("at three") == f"Shall I book {THREE}?"
+    assert dialog.slots() == []
+    assert dialog.say("yes please").startswith(f"Done: {THREE}.")
     assert dialog.slots() == [("2026-12-01", 15 * 60)]
 
 
 def test_booking_in_one_sentence() -> None:
-    """Whoever says everything at once is asked nothing."""
-    dialog = DeskDialog()
-    assert dialog.say("can i book an appointment for tomorrow at ten thirty").startswith("Done: ")
+    """Whoever says everything at once is asked for a yes alone."""
+    dialog = booked("can i book an appointment for tomorrow at ten thirty")
     assert dialog.slots() == [("2026-11-24", 10 * 60 + 30)]
 
 
@@ -34,26 +51,26 @@ def test_time_before_day() -> None:
     dialog = DeskDialog()
     assert dialog.say("book an appointment") == "Which day would suit you?"
     assert dialog.say("at three") == "Which day at three in the afternoon would suit you?"
-    assert dialog.say("on friday").startswith("Done: Friday the twenty seventh of November at three in the afternoon.")
+    assert dialog.say("on friday") == "Shall I book Friday the twenty seventh of November at three in the afternoon?"
 
 
 @pytest.mark.parametrize(
     "correction", ["no, make it four", "sorry i meant four", "actually make that 4 pm", "no at four"]
 )
 def test_a_correction_changes_what_was_done(correction: str) -> None:
-    """A correction moves the appointment just made, and makes no second one."""
-    dialog = DeskDialog()
-    dialog.say("book an appointment next tuesday at three")
-    assert dialog.say(correction).startswith("Changed: Tuesday the first of December at four in the afternoon.")
+    """A correction moves the appointment just made, after a yes, and makes no second one."""
+    dialog = booked()
+    assert dialog.say(correction) == f"Shall I move your appointment from {THREE} to {FOUR}?"
+    assert dialog.slots() == [("2026-12-01", 15 * 60)]
+    assert dialog.say("yes").startswith(f"Changed: {FOUR}.")
     assert dialog.slots() == [("2026-12-01", 16 * 60)]
 
 
 def test_a_day_after_something_was_done_is_asked_about() -> None:
-    """Without a word of correction it might be a second appointment: the desk asks."""
-    dialog = DeskDialog()
-    dialog.say("next tuesday at three")
+    """Without a word of correction, too."""
+    dialog = booked()
     assert dialog.say("tomorrow at ten") == (
-        "Shall I move your appointment to Tuesday the twenty fourth of November at ten in the morning?"
+        f"Shall I move your appointment from {THREE} to Tuesday the twenty fourth of November at ten in the morning?"
     )
     assert dialog.slots() == [("2026-12-01", 15 * 60)]
     assert dialog.say("yes").startswith("Changed: ")
@@ -88,7 +105,7 @@ def test_an_offer_can_be_declined_or_replaced() -> None:
     dialog.say("book an appointment tomorrow at eight pm")
     assert dialog.say("no") == "Which day and time would suit you?"
     dialog.say("tomorrow at eight pm")
-    assert dialog.say("at two").startswith("Done: Tuesday the twenty fourth of November at two in the afternoon.")
+    assert dialog.say("at two") == "Shall I book Tuesday the twenty fourth of November at two in the afternoon?"
 
 
 def test_what_is_past_is_refused() -> None:
@@ -100,20 +117,20 @@ def test_what_is_past_is_refused() -> None:
 
 def test_moving_keeps_what_is_not_said() -> None:
     """Only a day: the time stays. Only a time: the day stays."""
-    dialog = DeskDialog()
-    dialog.say("next tuesday at three")
-    assert dialog.say("move my appointment to friday").startswith(
-        "Changed: Friday the twenty seventh of November at three in the afternoon."
+    dialog = booked()
+    assert dialog.say("move my appointment to friday").endswith(
+        "to Friday the twenty seventh of November at three in the afternoon?"
     )
+    assert dialog.say("yes").startswith("Changed: Friday the twenty seventh of November at three in the afternoon.")
     assert "To which day and time" in dialog.say("i need to reschedule my appointment")
     dialog.say("to half past nine")
+    dialog.say("yes")
     assert dialog.slots() == [("2026-11-27", 9 * 60 + 30)]
 
 
 def test_cancelling_asks_first() -> None:
     """An appointment goes only after a yes."""
-    dialog = DeskDialog()
-    dialog.say("next tuesday at three")
+    dialog = booked()
     question = "Shall I cancel your appointment on Tuesday the first of December at three in the afternoon?"
     assert dialog.say("please cancel my appointment") == question
     assert dialog.say("no").startswith("Then it stays as it is.")
@@ -125,9 +142,9 @@ def test_cancelling_asks_first() -> None:
 
 def test_of_several_appointments_the_day_tells_which() -> None:
     """With two appointments the desk asks which, and the day answers."""
-    dialog = DeskDialog()
-    dialog.say("tomorrow at ten")
+    dialog = booked("tomorrow at ten")
     dialog.say("book another appointment on friday at two")
+    dialog.say("yes")
     assert dialog.say("cancel my appointment").startswith("Which one do you mean: Tuesday")
     assert "on Friday" in dialog.say("the one on friday")
     dialog.say("yes")
@@ -161,7 +178,7 @@ def test_hours_in_the_middle_of_a_booking() -> None:
     assert dialog.say("when are you open").endswith(
         "What time on Tuesday the twenty fourth of November would suit you?"
     )
-    assert dialog.say("at two").startswith("Done: ")
+    assert dialog.say("at two").startswith("Shall I book Tuesday the twenty fourth")
 
 
 @pytest.mark.parametrize("number", ["4711", "four seven one one", "it is four seven one one"])
@@ -185,7 +202,8 @@ def test_not_understood_is_said_differently_the_second_time() -> None:
     assert len(set(answers)) == 3
     assert "did not understand" in answers[0]
     assert "For example: at three" in answers[1]
-    assert dialog.say("at two").startswith("Done: ")
+    assert "a person, please" in answers[2]
+    assert dialog.say("at two").startswith("Shall I book Tuesday the twenty fourth")
 
 
 def test_silence_is_not_the_same_as_noise() -> None:
@@ -198,6 +216,7 @@ def test_nothing_is_guessed(text: str) -> None:
     """What has no meaning here books nothing."""
     dialog = DeskDialog()
     dialog.say(text)
+    dialog.say("yes")
     assert dialog.slots() == []
 
 
@@ -211,17 +230,17 @@ def test_pardon_repeats() -> None:
 @pytest.mark.parametrize("words", ["goodbye", "that's all thank you", "no thank you"])
 def test_goodbye_hangs_up(words: str) -> None:
     """After what was wanted is done, goodbye ends the call."""
-    dialog = DeskDialog()
-    dialog.say("next tuesday at three")
+    dialog = booked()
     assert dialog.say(words) == GOODBYE
     assert dialog.hung_up
 
 
 def test_greeting_and_silence_of_the_caller() -> None:
     """A call begins with a greeting; asked to speak again without a word in between, the desk asks its question."""
-    first = greet(Memory())
+    desk = context(at())
+    first = greet(Memory(), desk)
     assert first.text == GREETING
-    assert greet(first.memory).text == "I am still here. How can I help you?"
+    assert greet(first.memory, desk).text == "I am still here. How can I help you?"
 
 
 WORDS = (
@@ -253,7 +272,8 @@ def test_any_talk_is_answered_and_stays_storable(texts: list[str | None]) -> Non
 @given(st.sampled_from(WORDS), st.integers(0, 4_000_000_000_000))
 def test_the_same_turn_gives_the_same_answer(text: str, now_ms: int) -> None:
     """A decision depends on its arguments alone, at any time of the calendar."""
-    assert decide(text, Memory(), now_ms) == decide(text, Memory(), now_ms)
+    said = CallersWords(text)
+    assert decide(said, Memory(), context(now_ms)) == decide(said, Memory(), context(now_ms))
 
 
 def test_memory_of_another_version_is_read() -> None:
@@ -272,4 +292,7 @@ def test_a_day_far_ahead_is_not_booked() -> None:
 def test_the_clock_is_utc() -> None:
     """One millisecond before midnight UTC it is still today."""
     late = at(datetime(2026, 11, 24, tzinfo=UTC)) - 1
-    assert "Tuesday the twenty fourth" in decide("book an appointment tomorrow", Memory(), late).text
+    assert (
+        "Tuesday the twenty fourth"
+        in decide(CallersWords("book an appointment tomorrow"), Memory(), context(late)).text
+    )

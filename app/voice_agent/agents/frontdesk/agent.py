@@ -7,13 +7,48 @@ from collections.abc import AsyncGenerator
 from itertools import pairwise
 from typing import Any
 
-from voice_agent.agents.frontdesk import dialog
-from voice_agent.agents.frontdesk.dialog import Answer
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from voice_agent.agents.frontdesk import desk, dialog, zones
+from voice_agent.agents.frontdesk.answers import Answer
+from voice_agent.agents.frontdesk.doubts import CallersWords
+from voice_agent.agents.frontdesk.language import DEFAULT, known_languages, language_of
 from voice_agent.agents.frontdesk.memory import Memory
 from voice_agent.agents.scripted import Scripted, ScriptedTurn
 from voice_agent.call.said_by_caller import said_since_last_reply
+from voice_agent.kit.agent import Kit
+from voice_agent.kit.events import Asked
 
 _SENTENCE_END = re.compile(r"(?<=[.?!:]) +")
+
+
+class FrontDeskSettings(BaseModel):
+    """Where and in which language the demonstration takes place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    language: str = DEFAULT
+    """What is spoken where the client's session names none: the name of a folder in ``frontdesk/languages``."""
+    time_zone: str = "UTC"
+    """Of the opening hours, an IANA name such as ``Europe/Berlin``."""
+    callers_time_zone: str = ""
+    """Of the days and times that callers name; "" is the desk's."""
+    person: str = ""
+    """Where a caller who wants a person is transferred to, such as ``tel:+49301234``; "": a call back is offered."""
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if language_of(value).tag != value.partition("-")[0].lower():
+            raise ValueError(f"there is no language {value!r}, only {', '.join(sorted(known_languages()))}")
+        return value
+
+    @field_validator("time_zone", "callers_time_zone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        if value:
+            zones.zone(value)
+        return value
 
 
 class FrontDesk(Scripted):
@@ -21,28 +56,59 @@ class FrontDesk(Scripted):
 
     name = "frontdesk"
     turn_detection = "semantic_vad"
+    Settings = FrontDeskSettings
+
+    def __init__(self) -> None:
+        self._settings = FrontDeskSettings()
+
+    async def open(self, kit: Kit) -> None:
+        """The languages are read once."""
+        if isinstance(kit.settings, FrontDeskSettings):
+            self._settings = kit.settings
+        for tag in known_languages():
+            language_of(tag)
 
     async def answer(self, turn: ScriptedTurn) -> AsyncGenerator[str, None]:
         """The decision, once, whatever becomes of the pod; then sentence by sentence, so that the first is early."""
 
         async def decide(_: str) -> dict[str, Any]:
-            answer = answer_to(turn)
-            return {"text": answer.text, "hang_up": answer.hang_up, "memory": answer.memory.as_json()}
+            answer = answer_to(turn, self._settings)
+            return {
+                "text": answer.text,
+                "hang_up": answer.hang_up,
+                "transfer": answer.transfer,
+                "memory": answer.memory.as_json(),
+            }
 
         decision = await turn.call.once("decision", decide)
         turn.call.state.update(decision["memory"])
         for sentence in sentences(decision["text"]):
             yield sentence
-        if decision["hang_up"]:
+        if decision.get("transfer"):  # The release before decides without it.
+            await turn.call.transfer(decision["transfer"])
+        elif decision["hang_up"]:
             await turn.call.hang_up()
 
 
-def answer_to(turn: ScriptedTurn) -> Answer:
+def answer_to(turn: ScriptedTurn, settings: FrontDeskSettings) -> Answer:
     """What the front desk decides to say; the same turn gives the same answer."""
     memory = Memory.from_json(turn.call.state)
+    context = desk.context(
+        turn.event.at_ms,
+        language=getattr(turn, "language", None) or settings.language,
+        time_zone=settings.time_zone,
+        callers_zone=settings.callers_time_zone,
+        person=settings.person,
+    )
     if not said_since_last_reply(turn.items).items:
-        return dialog.greet(memory)
-    return dialog.decide(None if turn.unclear and not turn.text else turn.text, memory, turn.event.at_ms)
+        return dialog.greet(memory, context)
+    said = CallersWords(
+        None if turn.unclear and not turn.text else turn.text,
+        uncertain=turn.uncertain,
+        alternatives=turn.alternatives,
+        was_cut=isinstance(turn.event, Asked) and turn.event.was_cut,
+    )
+    return dialog.decide(said, memory, context)
 
 
 def sentences(text: str) -> list[str]:

@@ -1,35 +1,41 @@
-"""What the front desk remembers of a call; it is stored with the call and so must survive JSON."""
+"""What the front desk remembers of a call; it is stored with the call and so must survive JSON.
+
+The release before reads it too: it passes over fields of `Memory` that it does not know, so new ones go there and none
+into `Slot`; and what is read back before it is done is an `offer`, which that release takes a "yes" to as well.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date
 from typing import Any
 
 from voice_agent.agents.frontdesk import saying
+from voice_agent.agents.frontdesk.language import Language
 from voice_agent.agents.frontdesk.understanding import Understood
+
+MAX_APPOINTMENTS = 20
+"""Of one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A day as ISO date and a time in minutes since midnight; what is not known yet is None."""
+    """A day as ISO date and a time in minutes since midnight, by the caller's clock; what is not known yet is None."""
 
     day: str | None = None
     time: int | None = None
 
-    @property
-    def spoken(self) -> str:
+    def spoken(self, language: Language) -> str:
         """Tuesday the first of December at noon; without what is not known yet."""
-        parts = []
-        if self.day:
-            parts.append(saying.day(date.fromisoformat(self.day)))
-        if self.time is not None:
-            parts.append(f"at {saying.time(self.time)}")
-        return " ".join(parts)
+        return saying.slot(self.day, self.time, language)
 
     def with_(self, heard: Understood) -> Slot:
         """This slot with what was heard of day and time in place of its own."""
         return Slot(heard.day.isoformat() if heard.day else self.day, self.time if heard.time is None else heard.time)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether day and time are known."""
+        return self.day is not None and self.time is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,13 @@ class Memory:
     """What is remembered of a call from turn to turn."""
 
     task: str = ""
-    """book, move, cancel, order, or "" between tasks."""
+    """book, move, cancel, order, person, or "" between tasks."""
     asked: str = ""
-    """What the last question was after: a key of `QUESTIONS` or `EXAMPLES`."""
+    """What the last question was after: ``ask_…`` of the answers, and ``example_…``."""
     slot: Slot = field(default_factory=Slot)
     """What the task has of day and time so far."""
     offer: Slot | None = None
+    """What "yes" does: the slot that was asked for, read back, or another in its place."""
     chosen: int | None = None
     """Index of the appointment to move or cancel."""
     done: int | None = None
@@ -52,6 +59,14 @@ class Memory:
     """Turns in a row that were not understood."""
     last: str = ""
     """What was said last, for "pardon?"."""
+    later: tuple[str, ...] = ()
+    """Wishes of the same breath that wait for their turn, in plain words."""
+    doubt: str = ""
+    """What the caller may have said, and has been asked about; a yes makes it so."""
+    zone: str = ""
+    """In whose time the slot was said, if not in the caller's."""
+    name: str = ""
+    """Of the caller, for the call back."""
 
     def as_json(self) -> dict[str, Any]:
         """The shape it is stored in."""
@@ -65,4 +80,5 @@ class Memory:
             if known.get(name) is not None:
                 known[name] = Slot(**known[name])
         known["appointments"] = tuple(Slot(**slot) for slot in known.get("appointments", ()))
+        known["later"] = tuple(known.get("later", ()))
         return cls(**known)

@@ -1,66 +1,53 @@
-"""Days, times and digits in words, as they are said."""
+"""Days, times and digits in words of a language, as they are said."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
 
-ONES = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
-    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-TENS = {20: "twenty", 30: "thirty", 40: "forty", 50: "fifty"}
-_FIRST = {1: "first", 2: "second", 3: "third", 5: "fifth", 8: "eighth", 9: "ninth", 12: "twelfth"}
-_FIRST |= {20: "twentieth", 30: "thirtieth"}
-MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
-    *("november", "december"),
-)
+from voice_agent.agents.frontdesk.language import Language
 
 
-def number(value: int) -> str:
-    """0 to 59."""
-    if value < len(ONES):
-        return ONES[value]
-    tens, ones = value // 10 * 10, value % 10
-    return f"{TENS[tens]} {ONES[ones]}" if ones else TENS[tens]
-
-
-def ordinal(value: int) -> str:
-    """1 to 31."""
-    if value in _FIRST:
-        return _FIRST[value]
-    if value > 20:
-        return f"{TENS[value // 10 * 10]} {ordinal(value % 10)}"
-    return ONES[value] + "th"
-
-
-def day(value: date) -> str:
+def day(value: date, language: Language) -> str:
     """Tuesday the first of December."""
-    return f"{value:%A} the {ordinal(value.day)} of {value:%B}"
+    return language.say(
+        "day",
+        weekday=language.weekdays[value.weekday()],
+        ordinal=language.ordinals[value.day - 1],
+        month=language.months[value.month - 1],
+    )
 
 
-def time(minutes: int) -> str:
+def time(minutes: int, language: Language) -> str:
     """Half past two in the afternoon; of minutes since midnight."""
+    clock = language.clock
     hour, minute = divmod(minutes, 60)
-    if minutes == 12 * 60:
-        return "noon"
-    part = "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else "in the evening"
-    said = number((hour - 1) % 12 + 1)
-    if minute == 30:
-        return f"half past {said} {part}"
-    if minute == 15:
-        return f"a quarter past {said} {part}"
-    if minute:
-        said += f" {number(minute)}" if minute > 9 else f" oh {number(minute)}"
-    return f"{said} {part}"
+    known = clock.templates.get(f"{hour}:{minute:02}")
+    if known is not None:
+        return known
+    kind = "on_the_hour" if minute == 0 else "under_ten" if minute < 10 else "other"
+    template = clock.templates.get(str(minute), clock.templates[kind])
+    part = next((said for until, said in clock.parts if hour < until), "")
+    face = (hour - 1) % 12 + 1 if clock.face == 12 else hour
+    said = clock.templates.get("one", language.numbers[1]) if face == 1 else language.numbers[face]
+    return template.format(hour=said, minute=language.numbers[minute], part=part).strip()
 
 
-def digits(text: str) -> str:
+def slot(day_: str | None, minutes: int | None, language: Language) -> str:
+    """Tuesday the first of December at noon; without what is not known."""
+    said_day = day(date.fromisoformat(day_), language) if day_ else ""
+    if minutes is None:
+        return said_day
+    said_time = time(minutes, language)
+    return language.say("slot", day=said_day, time=said_time) if day_ else language.say("slot_time", time=said_time)
+
+
+def digits(text: str, language: Language) -> str:
     """Digit by digit."""
-    return " ".join(ONES[int(digit)] for digit in text)
+    return " ".join(language.numbers[int(digit)] for digit in text)
 
 
-def one_of(choices: Sequence[str]) -> str:
+def listed(choices: Sequence[str], language: Language, joiner: str = "or") -> str:
     """A, B or C."""
-    return " or ".join(filter(None, [", ".join(choices[:-1]), *choices[-1:]]))
+    last = language.answers[joiner]
+    return last.join(filter(None, [", ".join(choices[:-1]), *choices[-1:]]))

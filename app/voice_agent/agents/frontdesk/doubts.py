@@ -1,0 +1,98 @@
+"""What is uncertain is asked back, once, and nothing is done on it before a yes.
+
+A transcript is uncertain when its ear says so: little probability, noise, two ears that disagree. Where the texts that
+it may have been mean the same, it is certain after all. Where the answer reads back all that was understood anyway
+("Shall I book Tuesday at three?"), that is the question; else it is `question`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from voice_agent.agents.frontdesk import saying
+from voice_agent.agents.frontdesk.answers import Answer
+from voice_agent.agents.frontdesk.desk import DeskContext
+from voice_agent.agents.frontdesk.memory import Memory, Slot
+from voice_agent.agents.frontdesk.plain import plain
+from voice_agent.agents.frontdesk.understanding import Understood, understand
+
+MAX_ALTERNATIVES = 3
+MAX_DOUBT_CHARS = 500
+YES_OR_NO = frozenset({"confirm", "offer", "callback", "name_right", "more"})
+"""Questions that a yes or a no answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallersWords:
+    """A turn of the caller, as it was heard or typed."""
+
+    text: str | None
+    """None: it was not understood; "": nothing was said."""
+    uncertain: bool = False
+    alternatives: Sequence[str] = ()
+    """What else it may have been, the likeliest first."""
+    was_cut: bool = False
+    """The turn went on for so long that it was ended: music on hold, a television."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a turn means, and whether that is certain."""
+
+    text: str
+    wishes: tuple[Understood, ...]
+    uncertain: bool
+
+
+def weighed(said: CallersWords, memory: Memory, desk: DeskContext) -> Weighed:
+    """The likeliest meaning there is."""
+    texts = [said.text or "", *said.alternatives[:MAX_ALTERNATIVES]]
+    meant = [(text, understand(text, desk.language, desk.today, memory.asked)) for text in texts]
+    text, wishes = next(((text, wishes) for text, wishes in meant if wishes), meant[0])
+    if not (said.uncertain or said.was_cut):
+        return Weighed(texts[0], meant[0][1], False)
+    meanings = {tuple(wish.meaning for wish in each) for _, each in meant}
+    agree = len(meant) > 1 and len(meanings) == 1 and not said.was_cut
+    return Weighed(text, wishes, not agree)
+
+
+def asked_back(heard: Weighed, answer: Answer, memory: Memory, desk: DeskContext) -> Answer:
+    """In place of `answer`, the question whether this was said; or `answer`, if it only reads back what was heard."""
+    read_back = answer.memory.asked in ("offer", "confirm", "name_right") and not answer.acts and not answer.told
+    was_open = answer.memory.offer == memory.offer and answer.memory.asked == memory.asked
+    if (read_back and not was_open) or answer.asks_back:
+        return replace(answer, asks_back=True)
+    doubted = replace(memory, doubt=heard.text[-MAX_DOUBT_CHARS:])
+    return Answer("", question(heard, desk), doubted, asks_back=True)
+
+
+def question(heard: Weighed, desk: DeskContext) -> str:
+    """Whether that was said, in the desk's words."""
+    language = desk.language
+    if len(heard.wishes) > 1:
+        return _literally(heard.text, desk)
+    wish = heard.wishes[0]
+    if wish.task in ("order", "") and wish.digits:
+        return language.say("doubt_order", digits=saying.digits(wish.digits[:12], language))
+    if wish.task == "order":
+        return language.say("doubt_order_any")
+    if wish.task == "hours":
+        day = saying.day(wish.day, language) if wish.day else ""
+        return language.say("doubt_hours_on", day=day) if day else language.say("doubt_hours")
+    if wish.has_slot:
+        slot = Slot().with_(wish).spoken(language)
+        return language.say("doubt_slot", slot=slot.removeprefix(language.answers["slot_time"].partition("{")[0]))
+    if wish.task:
+        return language.say(f"doubt_{wish.task}")
+    for intent in ("bye", "wrong", "right"):
+        if intent in wish.intents:
+            return language.say(f"doubt_{intent}")
+    return _literally(heard.text, desk)
+
+
+def _literally(text: str, desk: DeskContext) -> str:
+    words = plain(text, desk.language).replace(" |", ",").strip(" ,|")
+    return desk.language.say(
+        "doubt", text=words if not any(mark in words for mark in ("wd", "mo1")) else text.strip(" .?!")
+    )
