@@ -1,4 +1,4 @@
-"""What the front desk answers; tests of `saying`, too."""
+"""What the front desk answers; tests of `answers` and `saying`, too."""
 
 from __future__ import annotations
 

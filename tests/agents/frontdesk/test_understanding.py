@@ -1,3 +1,5 @@
+"""What is understood of texts; tests of `days`, `times` and `plain`, too."""
+
 from __future__ import annotations
 
 from datetime import date

@@ -36,7 +36,7 @@ class WhenPattern(NamedTuple):
     rule: Mapping[str, Any]
 
 
-class Clock(NamedTuple):
+class ClockWords(NamedTuple):
     """How times are said: `templates` by the minutes of the hour, or by a whole time."""
 
     face: int
@@ -93,7 +93,7 @@ class Language:
     """First to thirty-first."""
     weekdays: Sequence[str]
     months: Sequence[str]
-    clock: Clock
+    clock: ClockWords
     answers: Mapping[str, str]
     orders: Mapping[str, str]
     words: Words
@@ -143,7 +143,9 @@ def _read(tag: str) -> Language:
         ordinals=ordinals,
         weekdays=weekdays,
         months=months,
-        clock=Clock(clock.pop("face"), {}, [tuple(part) for part in clock.pop("parts", ())])._replace(templates=clock),
+        clock=ClockWords(clock.pop("face"), {}, [tuple(part) for part in clock.pop("parts", ())])._replace(
+            templates=clock
+        ),
         answers=answers,
         orders=orders,
         words=_words(words, numbers, ordinals, weekdays, months),

@@ -73,13 +73,13 @@ def understand(text: str, language: Language, today: date, due: str = "") -> tup
 
 def understand_plain(words: str, language: Language, today: date) -> Understood:
     """One wish, of the text that it had before."""
-    return _wish(words, language, today, "")
+    return _one_clause(words, language, today, "")
 
 
 def _wishes(words: str, language: Language, today: date, due: str) -> Iterator[Understood]:
     named: date | None = None
     for clause in clauses(words, language):
-        wish = _wish(clause, language, today, due)
+        wish = _one_clause(clause, language, today, due)
         if wish.task in _TASKS_WITH_DAYS and wish.time is not None and wish.day is None and not wish.no_such_day:
             wish = replace(wish, day=named)
         named = wish.day or named
@@ -138,7 +138,7 @@ def _intents(text: str, language: Language) -> frozenset[str]:
     return frozenset(name for name, pattern in language.patterns.intents.items() if pattern.search(text))
 
 
-def _wish(text: str, language: Language, today: date, due: str) -> Understood:
+def _one_clause(text: str, language: Language, today: date, due: str) -> Understood:
     task = task_of(text, language)
     whole = Understood(task=task, intents=_intents(text, language), zone=_zone(text, language), text=text)
     for part in language.patterns.corrections.split(text):
