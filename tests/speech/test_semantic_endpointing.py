@@ -78,6 +78,15 @@ def test_words_in_loud_noise_are_one_turn() -> None:
     assert [it.started for it in first] == [True, False]
 
 
+def test_a_weak_voice_in_loud_noise_is_heard() -> None:
+    """The model knows it for a voice where it stands out too little for the levels alone."""
+    spoken = np.frombuffer(sentence(), "<i2").astype(float)
+    level = np.sqrt(np.mean(spoken[np.abs(spoken) > 600] ** 2))
+    noise = np.random.default_rng(3).normal(0, level, len(spoken) + 3 * PCM.rate_hz)
+    noise[3 * PCM.rate_hz :] += spoken
+    assert [it.started for it in endpointer().feed(samples_of(noise, 1))][:1] == [True]
+
+
 def test_silence_and_steady_noise_do_not_ask_the_model() -> None:
     """They cost what they cost without it; and what has been said long ago is not kept."""
 
@@ -91,8 +100,11 @@ def test_silence_and_steady_noise_do_not_ask_the_model() -> None:
     model = CountingModel(silero.model_path())
     hears = SemanticEndpointer(PCM, model, threshold=0.5, prefix_padding_ms=300, silence_duration_ms=500)
     hears.feed(bytes(PCM.size(2000)))
-    hears.feed(samples_of(np.random.default_rng(4).normal(0, 1, len(seconds(5))), 60))
     assert model.asked == 0
+    hears.feed(samples_of(np.random.default_rng(4).normal(0, 1, len(seconds(10))), 1000))
+    assert model.asked <= 0.05 * 10_000 / 32
+    hears.feed(bytes(PCM.size(3000)))
+    model.asked = 0
     assert sum(map(len, hears._before)) <= PCM.size(200)
     hears.feed(sentence())
     spoken_ms = PCM.ms(len(sentence())) - LEAD_MS - TRAIL_MS

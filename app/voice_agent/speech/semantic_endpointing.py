@@ -23,6 +23,8 @@ from voice_agent.speech.voice_activity import WINDOW_MS
 
 CONTEXT_WINDOWS = 8
 """So many of before it was asked the model gets first: a tenth of a millisecond's work for each two."""
+ABOVE_NOISE = 1.4
+"""What stands out so much may be speech, 3 dB; steady noise does not, so that the model is not asked about it."""
 LIKELY_STARTS = 0.5
 LIKELY_GOES_ON = 0.35
 """How sure the model must be that an utterance starts, and that it goes on: ends of words are weak."""
@@ -39,6 +41,8 @@ class SemanticEndpointer(Endpointer):
         super().__init__(audio_format, **given)
         self._format = audio_format
         self._stream = SileroStream(model) if model is not None else None
+        if model is not None:
+            self._activity.above_noise = ABOVE_NOISE
         self._before: deque[bytes] = deque(maxlen=CONTEXT_WINDOWS)
         """The last windows, while the model is not asked."""
         self._is_asked = False

@@ -66,6 +66,8 @@ class VoiceActivity:
         neighbours is at most twice as large as they are, narrowing adds 2 to it, and `audioop.rms` rounds down."""
         self._quiet: list[bytes] = []
         """Windows that WebRTC's detector has not had yet, PCM16 at the format's rate."""
+        self.above_noise = ABOVE_NOISE
+        """Less finds more; for who has another judge of what is speech."""
         self.was_low = True
         """Whether the last window was below the fixed level: only then is the next one asked if it is quiet."""
         # An utterance under way must not be taken for the noise it is measured against.
@@ -101,7 +103,7 @@ class VoiceActivity:
         # WebRTC's detector learns from every window, so it is asked about the quiet ones too.
         speech: bool = self._vad.is_speech(narrowed, VAD_RATE_HZ)
         self.was_low = level <= self._least_level
-        return speech and not self.was_low and level > noise * ABOVE_NOISE
+        return speech and not self.was_low and level > noise * self.above_noise
 
     def _is_lost(self, linear: bytes) -> bool:
         """Whether a window that is quieter than the noise is so for a packet that was lost."""
