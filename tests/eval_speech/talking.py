@@ -100,14 +100,14 @@ async def talk(request: Request, hear: Hear) -> Outcome:
         outcome.asked_back += 1
         if outcome.asked_back > _QUESTIONS_BACK:
             return outcome
-        said = _answer(desk, reply, request, wanted)
+        said = _answer(desk, reply, request, wanted, said.text)
 
 
-def _answer(desk: Desk, reply: DeskReply, request: Request, wanted: Goal) -> Said:
+def _answer(desk: Desk, reply: DeskReply, request: Request, wanted: Goal, last: str) -> Said:
     """What the caller says to a question back."""
     confirmed = desk.copy().type(YES)
     if any(confirmed.same_as(each) for each in wanted.replies):
-        return Said(YES)
+        return Said(YES, slowly=last == YES)
     if reply.asks_yes_or_no and not request.text.startswith(NO):
         return Said(f"{NO}, {request.text}")
     return Said(request.text, slowly=True)

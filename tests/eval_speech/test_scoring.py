@@ -44,6 +44,14 @@ async def test_what_is_not_understood_is_said_once_more_and_more_slowly() -> Non
     assert (outcome.success, outcome.acted_wrongly, outcome.asked_back) == (False, False, 2)
 
 
+async def test_a_yes_that_is_not_understood_is_said_once_more_and_more_slowly() -> None:
+    """As any other turn."""
+    request = Request("x", "cancel my appointment", "free", ("book an appointment on tuesday at three", "yes"))
+    outcome, said = await talked(request.text, None, "yes", request=request)
+    assert (outcome.success, outcome.asked_back) == (True, 1)
+    assert said[1:] == [Said("yes"), Said("yes", slowly=True)]
+
+
 async def test_an_answer_to_something_else_is_an_act_that_is_wrong() -> None:
     """Hours of another day, the status of another order, a farewell."""
     for other in ("what are your opening hours on monday", "order four seven one one", "goodbye"):
