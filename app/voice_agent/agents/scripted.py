@@ -28,6 +28,8 @@ class ScriptedTurn:
     event: Asked | Started
     """All that is known of it: tools, instructions, limits."""
     _speech: Speech
+    language: str = ""
+    """What the caller speaks, as ISO 639-1: as the session says, else as the agent's `language` does; or ""."""
 
     @property
     def text(self) -> str:
@@ -113,14 +115,18 @@ class Scripted(Agent):
     async def _answer(self, call: Call, event: Asked) -> None:
         watched = _ActsNoted(call)
         async with call.speak() as speech:
-            turn = ScriptedTurn(cast("Call", watched), event, speech)
+            turn = ScriptedTurn(cast("Call", watched), event, speech, self._spoken(call))
             yielded = await self._say(speech, self._checked(self.answer(turn), "answer"))
             if not (yielded or watched.has_acted or speech.said):
                 raise NoSpeech(self.name, "yielded nothing in answer, and did nothing")
 
     async def _greet(self, call: Call, event: Started) -> None:
         async with call.speak() as speech:
-            await self._say(speech, self._checked(self.greet(ScriptedTurn(call, event, speech)), "greet"))
+            turn = ScriptedTurn(call, event, speech, self._spoken(call))
+            await self._say(speech, self._checked(self.greet(turn), "greet"))
+
+    def _spoken(self, call: Call) -> str:
+        return call.session.language or self.language
 
     async def _tell(self, call: Call, sentences: Sentences) -> None:
         """Say them; without one, no response is opened."""

@@ -122,6 +122,11 @@ def wants_audio(session: Mapping[str, Any]) -> bool:
     return "audio" in session["output_modalities"]
 
 
+def spoken_language(fields: Mapping[str, Any]) -> str:
+    """What the caller speaks, where the client says it; else ""."""
+    return (fields["audio"]["input"]["transcription"] or {}).get("language") or ""
+
+
 def transcription_on(session: Mapping[str, Any]) -> bool:
     """Whether the caller wants to be told what was understood."""
     return session["audio"]["input"]["transcription"] is not None

@@ -122,6 +122,8 @@ class Agent:
     """
     turn_detection: ClassVar[Literal["server_vad", "semantic_vad"]] = "server_vad"
     """Which its calls begin with; a client may choose the other, or none."""
+    language: str = ""
+    """What its callers speak where the client's session does not say it, as ISO 639-1; "": whatever its ear takes."""
     lead_ms: int | None = None
     """How far ahead of real time its audio may be sent, in milliseconds; None: as its voice says."""
 

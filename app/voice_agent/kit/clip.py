@@ -14,6 +14,8 @@ class Clip:
 
     audio: bytes
     format: AudioFormat
+    language: str = ""
+    """What is spoken in it, as ISO 639-1, where that is known; else ""."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ while it is said (`listen`), and may tell what it has understood so far.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voice_agent.kit.clip import Clip
 
@@ -56,7 +56,7 @@ class Ear:
         audio, last = bytearray(), None
         async for last in frames:
             audio += last.audio
-        found = None if last is None else await self.transcribe(Clip(bytes(audio), last.format))
+        found = None if last is None else await self.transcribe(replace(last, audio=bytes(audio)))
         yield found if isinstance(found, Transcript) else Transcript(found)
 
 

@@ -33,6 +33,8 @@ class Utterance:
     """1.0 is normal; 0.25 to 1.5."""
     seed: str = ""
     """The same whenever the same sentence of the same call is made, on every pod; of no other."""
+    language: str = ""
+    """Of the text, as ISO 639-1, where that is known; else ""."""
 
 
 class Voice:

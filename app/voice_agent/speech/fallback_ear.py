@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -111,7 +112,7 @@ class _Heard:
         """All of them, once they have ended; None if there was none."""
         while await self._next() is not None:
             pass
-        return None if self._last is None else Clip(bytes(self._audio), self._last.format)
+        return None if self._last is None else replace(self._last, audio=bytes(self._audio))
 
     def close(self) -> None:
         """No more are wanted."""

@@ -17,6 +17,7 @@ import structlog
 
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
+from voice_agent.call.session_config import spoken_language
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
@@ -62,13 +63,15 @@ class Listening:
         self.hearing = HearingNotices()
         """Who is told what is being heard."""
         streams = ear.streams and not call.identity.mirror
-        self.stream = StreamedTranscription(call, ear, clock, observer, self._understood, meter) if streams else None
+        self.stream = StreamedTranscription(call, agent, clock, observer, self._understood, meter) if streams else None
         """None where the ear takes utterances whole."""
         self._call = call
         self._feed = feed
         self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
         self._by_agent = isinstance(ear, AgentEar)
         self._ending = TurnEnding(call, agent)
+        self._language = agent.language
+        """What is spoken where the session does not say it."""
         self._is_paused = False
         """In an utterance, for so long that it may be over."""
         self._transcribing: dict[str, asyncio.Task[None]] = {}
@@ -156,8 +159,7 @@ class Listening:
         elif buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
             self._paused(None)
         else:
-            clip = Clip(bytes(buffer.audio), self._call.session.input_format)
-            self._early.begin(buffer.item_id, clip, self._paused)
+            self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)), self._paused)
 
     def _paused(self, text: str | None) -> None:
         """A pause lasts, and so much was understood of what was said before it."""
@@ -185,7 +187,7 @@ class Listening:
 
     def transcribe(self, item_id: str, audio: bytes) -> None:
         """Transcribe a turn that is over, and feed `Transcribed`."""
-        clip = Clip(audio, self._call.session.input_format)
+        clip = self._clip(audio)
         if self.stream is None or not audio:
             self._start(item_id, functools.partial(self._early.transcript_of, item_id, clip))
             return
@@ -193,6 +195,10 @@ class Listening:
         task = self._start(item_id, functools.partial(self.stream.transcript_of, turn))
         # The turn does not learn of the end of a task that is cancelled before its first step.
         task.add_done_callback(lambda _: turn.cancel())
+
+    def _clip(self, audio: bytes) -> Clip:
+        session = self._call.session
+        return Clip(audio, session.input_format, spoken_language(session.fields) or self._language)
 
     def stop_transcribing(self, item_id: str) -> None:
         """Cancel the transcription of an item, if one is under way."""

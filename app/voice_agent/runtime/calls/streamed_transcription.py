@@ -20,6 +20,8 @@ from collections.abc import Callable
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.record import CallRecord
+from voice_agent.call.session_config import spoken_language
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.usage import Meter
@@ -33,13 +35,14 @@ PIECE_MS = 100
 class UtteranceFrames:
     """What an ear gets of one utterance: clips of `PIECE_MS`, the last of which may be shorter."""
 
-    def __init__(self, buffer: InputAudioBuffer, audio_format: AudioFormat) -> None:
+    def __init__(self, buffer: InputAudioBuffer, audio_format: AudioFormat, language: str = "") -> None:
         """`buffer`: it begins with the utterance."""
         self.buffer = buffer
         self.start = buffer.start
         self.due = audio_format.size(PIECE_MS)
         """Bytes of the utterance up to which the next piece goes."""
         self._format = audio_format
+        self._language = language
         self._taken = 0
         self._whole: bytes | None = None
         self._came = asyncio.Event()
@@ -67,7 +70,7 @@ class UtteranceFrames:
             raise StopAsyncIteration
         self._taken = self.due
         self.due += self._format.size(PIECE_MS)
-        return Clip(piece, self._format)
+        return Clip(piece, self._format, self._language)
 
     def _is_due(self) -> bool:
         return self._whole is not None or len(self._held()) >= self.due
@@ -119,18 +122,19 @@ class StreamedTranscription:
     def __init__(
         self,
         call: CallRecord,
-        ear: Ear,
+        agent: Agent,
         clock: Clock,
         observer: Observer,
         tell: Callable[[str], None],
         meter: Meter | None = None,
     ) -> None:
         """`tell` is told what has been understood so far of the utterance under way, whenever that is more."""
+        self._language = agent.language
         self._call = call
         self._tell = tell
         self._clock = clock
         self._observer = observer
-        self._transcriber = Transcriber(ear, call.call_id, clock, observer, meter)
+        self._transcriber = Transcriber(agent.ear or Ear(), call.call_id, clock, observer, meter)
         self._under_way: StreamedTurn | None = None
 
     @property
@@ -186,7 +190,8 @@ class StreamedTranscription:
         return found
 
     def _begun(self, buffer: InputAudioBuffer, audio_format: AudioFormat, item_id: str | None) -> StreamedTurn:
-        frames = UtteranceFrames(buffer, audio_format)
+        language = spoken_language(self._call.session.fields) or self._language
+        frames = UtteranceFrames(buffer, audio_format, language)
         return StreamedTurn(self._transcriber, frames, item_id, self._understood, name=self._call.call_id)
 
     def _understood(self, turn: StreamedTurn) -> None:

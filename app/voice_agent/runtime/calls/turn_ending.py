@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from voice_agent.call.record import CallRecord
-from voice_agent.call.session_config import TurnDetection
+from voice_agent.call.session_config import TurnDetection, spoken_language
 from voice_agent.kit.agent import Agent
 from voice_agent.speech import sentence_end
 from voice_agent.speech.endpointing import Endpointer
@@ -61,8 +61,8 @@ class TurnEnding:
         return detection.silence_duration_ms if sure > sentence_end.UNFINISHED else detection.unfinished_silence_ms
 
     def _sure(self, text: str) -> float:
-        transcription = self._call.session.fields["audio"]["input"]["transcription"] or {}
-        language = transcription.get("language") or sentence_end.DEFAULT_LANGUAGE
+        said = spoken_language(self._call.session.fields)
+        language = said or self._agent.language or sentence_end.DEFAULT_LANGUAGE
         try:
             hint = self._agent.is_finished(text, language)
         except Exception:

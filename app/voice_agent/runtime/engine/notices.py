@@ -11,7 +11,7 @@ from voice_agent.call.audio import FORMATS
 from voice_agent.call.items import spoken_index
 from voice_agent.call.record import CallRecord
 from voice_agent.call.said_by_caller import said_since_last_reply
-from voice_agent.call.session_config import wants_audio
+from voice_agent.call.session_config import spoken_language, wants_audio
 from voice_agent.kit.call import Session
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started, Timer, ToolResult
@@ -59,7 +59,7 @@ def session_of(call: CallRecord) -> Session:
         max_output_tokens=None if tokens == "inf" else int(tokens),
         voice=output["voice"],
         speed=output["speed"],
-        language=(fields["audio"]["input"]["transcription"] or {}).get("language") or "",
+        language=spoken_language(fields),
         wants_audio=wants_audio(fields),
         input_format=call.session.input_format,
         output_format=FORMATS[output["format"]["type"]],

@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from voice_agent.call.response import Response
 from voice_agent.call.response_items import settings_of
+from voice_agent.call.session_config import spoken_language
 from voice_agent.kit.voice import Utterance
 from voice_agent.runtime.engine.agent_steps import StepWatch
 from voice_agent.runtime.engine.handling import Handling
@@ -73,7 +74,9 @@ class SpeechVoice:
     def _utterance(self, text: str, number: int) -> Utterance:
         call = self._work.call
         seed = f"{call.call_id}:{self._handling.stored.key_id}:{self._key}:{number}"
-        return Utterance(text, settings_of(call).voice, call.session.fields["audio"]["output"]["speed"], seed)
+        fields = call.session.fields
+        language = spoken_language(fields) or self._work.agent.language
+        return Utterance(text, settings_of(call).voice, fields["audio"]["output"]["speed"], seed, language)
 
     def _watch(self) -> StepWatch:
         work = self._work
