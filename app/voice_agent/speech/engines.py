@@ -51,6 +51,18 @@ def _espeak() -> Engine:
     return EspeakEngine()
 
 
+def _hibari() -> Engine:
+    from voice_agent.speech.hibari_engine import HibariEngine
+
+    return HibariEngine()
+
+
+def _piper(voice: str = "") -> Engine:
+    from voice_agent.speech.piper_engine import PiperEngine
+
+    return PiperEngine(voice)
+
+
 def _whisper(model: str = "") -> Engine:
     from voice_agent.speech.whisper import WhisperEngine
 
@@ -65,7 +77,9 @@ def _natural(model: str = "") -> Engine:
 
 _LOADERS: Mapping[str, Callable[..., Engine]] = {
     "espeak": _espeak,
+    "hibari": _hibari,
     "natural": _natural,
+    "piper": _piper,
     "pocketsphinx": _pocketsphinx,
     "whisper": _whisper,
 }

@@ -17,12 +17,11 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from voice_agent.errors import SettingsError
-from voice_agent.extras import DEMO, NATURAL, missing_extra
+from voice_agent.extras import DEMO, NATURAL, PIPER, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.ear import Ear
 from voice_agent.kit.voice import Voice
 from voice_agent.providers.client import ProviderClient
-from voice_agent.speech.espeak_voice import EspeakVoice
 from voice_agent.speech.fallback_ear import FallbackEar
 from voice_agent.speech.fallback_voice import FallbackVoice
 from voice_agent.speech.http_ear import EarEndpoint, HttpEar
@@ -30,6 +29,8 @@ from voice_agent.speech.http_voice import HttpVoice, VoiceEndpoint
 from voice_agent.speech.provider_faults import ear_fault, voice_fault
 from voice_agent.speech.worker_ear import NATURAL as NATURAL_EAR
 from voice_agent.speech.worker_ear import POCKETSPHINX, WHISPER, WorkerEar
+from voice_agent.speech.worker_voice import ESPEAK, HIBARI, WorkerVoice
+from voice_agent.speech.worker_voice import PIPER as PIPER_VOICE
 from voice_agent.speech.workers import SpeechWorkers
 
 EAR_GROUP = "voice_agent.ears"
@@ -43,6 +44,8 @@ class SpeechModels(NamedTuple):
 
     whisper: str = ""
     """A directory, as CTranslate2 has it."""
+    piper: str = ""
+    """The file of a voice, its configuration beside it."""
 
 
 class SpeechProviders:
@@ -69,7 +72,14 @@ class SpeechProviders:
             },
         )
         self._voices: _Shelf[Voice] = _Shelf(
-            "voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: _Own(DEMO, lambda: EspeakVoice(workers))}
+            "voice",
+            VOICE_GROUP,
+            voice_fault,
+            {
+                HIBARI: _Own(NATURAL, lambda: WorkerVoice(workers, HIBARI, languages=["en"], others=ESPEAK)),
+                ESPEAK: _Own(DEMO, lambda: WorkerVoice(workers, ESPEAK)),
+                PIPER_VOICE: _Own(PIPER, lambda: WorkerVoice(workers, PIPER_VOICE, voice=models.piper)),
+            },
         )
         self._used: list[Ear | Voice] = []
         self._open: list[Ear | Voice] = []
@@ -121,7 +131,7 @@ class SpeechProviders:
             found = own
         else:
             raise SettingsError(
-                f"The agent {agent.name!r} has no voice: the server's own, {EspeakVoice.name!r}, "
+                f"The agent {agent.name!r} has no voice: the server's own, {ESPEAK!r}, "
                 f"{missing_extra(DEMO)}; or give it another, with its attribute `voice`."
             )
         return self._use(found)

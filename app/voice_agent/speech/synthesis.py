@@ -102,7 +102,7 @@ def speak(text: str, voice: str | EspeakVariant = DEFAULT_VOICE, speed: float = 
 
 
 class EspeakEngine:
-    """For the speech workers. It needs no seed, and pronounces all as English."""
+    """For the speech workers. It needs no seed; a language that it does not know is pronounced as English."""
 
     def __init__(self) -> None:
         """Raises `OSError` when the library or its data cannot be used."""
@@ -110,7 +110,14 @@ class EspeakEngine:
 
     def speak(self, text: str, voice: str, speed: float, seed: str, language: str) -> SynthesizedSpeech:
         """See `speak`."""
-        return speak(text, voice, speed)
+        chosen = VOICES.get(voice, VOICES[DEFAULT_VOICE])
+        if language in ("", "en"):
+            return speak(text, chosen, speed)
+        variant = chosen.name.partition("+")[2]
+        try:
+            return speak(text, chosen._replace(name=f"{language}+{variant}"), speed)
+        except OSError:
+            return speak(text, chosen, speed)
 
 
 def _ascending(words: list[tuple[int, int]], text_chars: int) -> list[list[int]]:

@@ -125,6 +125,12 @@ def locate(text: str, loudness: Sequence[int], *, speed: float = 1.0, ms_per_uni
     return Located(text, boundaries, words, pace, onset_ms)
 
 
+def words_of(text: str, pcm: bytes, *, speed: float = 1.0) -> list[list[int]]:
+    """Where words begin after the first, as `SynthesizedSpeech` has it, in PCM16 at 24 000 Hz that says `text`."""
+    found = locate(text, levels(pcm), speed=speed).boundaries
+    return [[each.to_ms, each.chars] for each in found if each.chars < len(text) and each.to_ms < PCM.ms(len(pcm))]
+
+
 def known(text: str, at_ms: int, chars: int, ms_per_unit: float | None) -> Located:
     """Of audio of which it is known that the word at `chars` begins at `at_ms`."""
     return Located(text, [Boundary(at_ms, at_ms, chars)], _words(text), ms_per_unit or MS_PER_UNIT, 0)

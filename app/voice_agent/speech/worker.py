@@ -24,6 +24,7 @@ from voice_agent.call.audio import FORMATS
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.engines import EarEngine, Engine, VoiceEngine, load
 from voice_agent.speech.framing import HEADER
+from voice_agent.speech.spoken_form import spoken_form
 
 _PR_SET_PDEATHSIG = 1
 
@@ -104,8 +105,9 @@ class _Work:
     def _synthesize(self, head: dict[str, Any]) -> Answer:
         engine = self._engine(head["engine"], head["settings"])
         assert isinstance(engine, VoiceEngine)
-        spoken = engine.speak(head["text"], head["voice"], head["speed"], head["seed"], head["language"])
-        return {"words": spoken.words}, spoken.audio
+        form = spoken_form(head["text"], head["language"])
+        spoken = engine.speak(form.text, head["voice"], head["speed"], head["seed"], head["language"])
+        return {"words": form.written(spoken.words)}, spoken.audio
 
     def _engine(self, name: str, settings: Mapping[str, Any]) -> Engine:
         if name not in self._engines:

@@ -15,6 +15,8 @@ WHISPER = "whisper"
 NATURAL = "natural"
 """Whisper, with the grammar's second opinion: see `second_opinion`."""
 
+DEFAULT_LANGUAGE = "en"
+
 
 class WorkerEar(Ear):
     """Takes an utterance whole."""
@@ -39,4 +41,5 @@ class WorkerEar(Ear):
 
     async def transcribe(self, clip: Clip) -> Transcript:
         """What was said. Raises `SpeechFailed`."""
-        return await self._workers.transcribe(clip.audio, clip.format, self.name)
+        language = clip.language.partition("-")[0].lower() or DEFAULT_LANGUAGE
+        return await self._workers.transcribe(clip.audio, clip.format, self.name, language)

@@ -1,0 +1,1 @@
+"""What people say for what is written, a file for each language: see `spoken_form`."""
