@@ -12,7 +12,6 @@ from hashlib import blake2b
 import numpy as np
 from hibari import Hibari
 
-from voice_agent.call.audio import PCM
 from voice_agent.speech.spoken import SynthesizedSpeech
 from voice_agent.speech.word_boundaries import words_of
 

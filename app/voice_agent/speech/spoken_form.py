@@ -1,7 +1,8 @@
 """What a voice is to say for a text: numbers, times, dates, money and addresses as people say them.
 
 ``Order 7112 at 9:30`` becomes ``Order 7 1 1 2 at 9 30``, which every engine then reads aloud. Only what is said
-changes: places in it lead back to the characters that are written, so that transcripts, and what was heard of them, keep those.
+changes: places in it lead back to the characters that are written, so that transcripts, and what was heard of them,
+keep those.
 What people say stands in ``spoken_forms/<language>.toml``; a text in a language without a file stays as it is.
 """
 

@@ -1,9 +1,10 @@
-"""The ear and the voice that come with the server; tests of `worker_ear`, too."""
+"""The ear and the voices that come with the server; of `worker_ear`, `hibari_engine` and `piper_engine`, too."""
 
 from __future__ import annotations
 
 import wave
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from voice_agent.kit.voice import Utterance
 from voice_agent.speech.speech_process import SpeechFailed
 from voice_agent.speech.synthesis import speak
 from voice_agent.speech.worker_ear import POCKETSPHINX, WorkerEar
-from voice_agent.speech.worker_voice import ESPEAK, WorkerVoice
+from voice_agent.speech.worker_voice import ESPEAK, HIBARI, PIPER, WorkerVoice
 from voice_agent.speech.workers import SpeechWorkers
 from voice_agent.testing import EarContract, VoiceContract
 
@@ -66,6 +67,46 @@ async def test_an_ear_and_a_voice_share_the_workers(workers: SpeechWorkers) -> N
         clip = Clip(recording.readframes(recording.getnframes()), PCM)
     assert await ear.transcribe(clip) == Transcript("next tuesday")
     await ear.close()
+
+
+NUMBERED = "Order 7112 left the warehouse, and it comes on Tuesday at 9:30 in the morning."
+
+
+async def said_by(voice: WorkerVoice, *utterances: Utterance) -> list[VoicedAudio]:
+    """Once each, by a process that has said nothing before."""
+    await voice.open()
+    try:
+        return [piece for utterance in utterances async for piece in voice.say(utterance)]
+    finally:
+        await voice.close()
+
+
+@pytest.mark.parametrize("name", [HIBARI, PIPER])
+async def test_two_processes_say_the_same(workers: SpeechWorkers, name: str) -> None:
+    """Byte by byte, also where one has said something else before; with its words in the written text."""
+    pytest.importorskip(name, reason="it comes with an extra")
+    voice = WorkerVoice(workers, name)
+    assert voice.deterministic
+    sentence = Utterance(NUMBERED, "alloy", 1.0, "call:1:reply:1")
+    once = await said_by(voice, sentence)
+    again = await said_by(voice, Utterance("Good morning.", "alloy", 0.25, "other"), sentence, Utterance(" ", "alloy"))
+    assert again[1:] == once
+    assert 3000 < PCM.ms(len(once[0].audio)) < 8000
+    assert max(abs(sample) for sample in memoryview(once[0].audio).cast("h")) > 8000
+    assert all(NUMBERED[at - 1] == " " for _, at in once[0].words)
+    assert len(once[0].words) >= 2
+
+
+async def test_what_is_no_english_is_said_by_the_voice_of_other_languages(workers: SpeechWorkers) -> None:
+    """In the language that is asked for, by whatever voice; one that nothing speaks is said as English."""
+    german = Utterance("Guten Tag, Sie wünschen?", "coral", 1.0, "seed", "de-DE")
+    alone, beside = WorkerVoice(workers, ESPEAK), WorkerVoice(workers, "none", languages=["en"], others=ESPEAK)
+    workers._engines.pop("none")  # It would be loaded, and there is none.
+    [by_espeak] = await said_by(alone, german)
+    assert await said_by(beside, german) == [by_espeak]
+    [english] = await said_by(alone, replace(german, language="en"))
+    assert english.audio != by_espeak.audio
+    assert await said_by(alone, replace(german, language="xx")) == [english]
 
 
 def make_ear() -> WorkerEar:
