@@ -5,12 +5,14 @@ Without its noise the same text and speed give the same bytes. Piper is under th
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import soxr
-from piper import PiperVoice, SynthesisConfig
+from piper import PiperConfig, PiperVoice, SynthesisConfig
 
 from voice_agent.call.audio import PCM
 from voice_agent.speech.spoken import SynthesizedSpeech
@@ -22,7 +24,13 @@ class PiperEngine:
 
     def __init__(self, voice: str = "") -> None:
         """`voice`: a file; "": the one that the extra brings. Raises `OSError` when it cannot be read."""
-        self._voice = PiperVoice.load(voice or _packaged())
+        file = Path(voice) if voice else _packaged()
+        config = PiperConfig.from_dict(json.loads(file.with_name(f"{file.name}.json").read_bytes()))
+        options = onnxruntime.SessionOptions()
+        # Its threads wait for each other, busily, on a machine that has other work; and there are several workers.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._voice = PiperVoice(session, config)
 
     def speak(self, text: str, voice: str, speed: float, seed: str, language: str) -> SynthesizedSpeech:
         """`text` spoken."""
