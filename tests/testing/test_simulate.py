@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -83,6 +84,42 @@ def test_an_agent_is_told_what_its_ear_doubts_wherever_a_pod_dies() -> None:
     """With what was heard and with what is asked: the same, on whichever pod it is answered."""
     run = survives(AsksBack, ["for"], surroundings=Surroundings(ear=DoubtingEar), every=EVERY)
     assert "Heard ['for', True, 'four']. Asked ['for', True, 'four']." in " ".join(run.lines())
+
+
+class LanguageEar(WordEar):
+    """Understands which language it is told of."""
+
+    async def transcribe(self, clip: Clip) -> str:
+        return f"ear {clip.language}"
+
+
+class LanguageVoice(WordVoice):
+    """Says which language it is told of."""
+
+    def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        return super().say(replace(utterance, text=f"{utterance.language} ".ljust(len(utterance.text))))
+
+
+class Polyglot(Scripted):
+    """Says which language it is told of."""
+
+    name = "polyglot"
+    language = "fr"
+
+    async def answer(self, turn: ScriptedTurn) -> Sentences:
+        yield f"{turn.text}, agent {turn.language}. "
+
+
+@pytest.mark.parametrize(("named", "spoken"), [("de", "de"), (None, "fr")])
+def test_ear_agent_and_voice_are_told_what_is_spoken(named: str | None, spoken: str) -> None:
+    """As the session says it, else as the agent does."""
+    transcription = {"model": "whisper-1"} | ({"language": named} if named else {})
+    session = {"audio": {"input": {"transcription": transcription}}}
+    run = simulate(
+        Polyglot, ["bonjour"], surroundings=Surroundings(ear=LanguageEar, voice=LanguageVoice, session=session)
+    )
+    assert f"ear {spoken}, agent {spoken}." in " ".join(run.lines())
+    assert words_in(run.audio).split() == [spoken]
 
 
 def test_a_script_gives_a_transcript() -> None:

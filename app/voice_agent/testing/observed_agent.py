@@ -28,6 +28,7 @@ class ObservedAgent(Agent):
         self.ear = ear
         self.voice = voice
         self.lead_ms = agent.lead_ms
+        self.language = agent.language
         self._agent = agent
         self._probe = probe
 
@@ -38,6 +39,7 @@ class ObservedAgent(Agent):
             kit = kit.with_settings(declared.model_validate(dict(kit.settings)))
         await self._agent.open(kit)
         await self._agent.ready()
+        self.language = self._agent.language  # It may be a setting of its own.
 
     async def close(self) -> None:
         """See `Agent`."""
