@@ -39,7 +39,7 @@ ATTRIBUTE_LISTS: dict[str, Allowed] = {
     "app/voice_agent/call/record.py::CallRecord": Allowed(17, "the parts of a call"),
     "app/voice_agent/call/changes.py::CallWrite": Allowed(16, "what a store is handed: authors know these names"),
     "app/voice_agent/kit/events.py::Asked": Allowed(17, "all that a reply may depend on: authors know these names"),
-    "app/voice_agent/settings.py::Settings": Allowed(40, "a variable of the environment each"),
+    "app/voice_agent/settings.py::Settings": Allowed(41, "a variable of the environment each"),
     "app/voice_agent/edge_settings.py::EdgeSettings": Allowed(18, "a variable of the environment each"),
 }
 

@@ -79,9 +79,9 @@ def test_an_agent_hears_and_speaks_as_the_server_does(found: SpeechProviders) ->
     assert not found.ears
     assert not found.voices
     assert found.ear_for(agent()).name == "natural"
-    assert found.voice_for(agent()).name == "espeak"
+    assert found.voice_for(agent()).name == "hibari"
     assert found.ear_for(agent()) is found.ears["natural"]
-    assert found.voice_for(agent()) is found.voices["espeak"]
+    assert found.voice_for(agent()) is found.voices["hibari"]
 
 
 def test_settings_go_before_what_the_agent_brings(found: SpeechProviders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +106,9 @@ def test_a_name_that_nothing_has_is_told_with_those_there_are(
         SettingsError, match=r"^There is no ear 'wisper'; known are 'natural', 'pocketsphinx', 'whisper'\.$"
     ):
         found.ear_for(agent(), ["wisper"])
-    with pytest.raises(SettingsError, match=r"^There is no voice 'piper'; known are 'added', 'espeak'\.$"):
-        found.voice_for(agent(), ["piper"])
+    known = "'added', 'espeak', 'hibari', 'piper'"
+    with pytest.raises(SettingsError, match=rf"^There is no voice 'none'; known are {known}\.$"):
+        found.voice_for(agent(), ["none"])
 
 
 def test_without_the_demo_an_agent_needs_a_voice_of_its_own(
