@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.pods import SAMPLES, pods
 from tests.e2e.test_takeover import colors
 from tests.waiting import PATIENCE_S
+from voice_agent.speech.same_words import same_words
 
 
 async def test_the_sample_caller_is_understood_and_answered(redis_url: str, tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ async def test_the_sample_caller_is_understood_and_answered(redis_url: str, tmp_
     summary = lines[-1]
     assert process.returncode == 0
     [turn] = summary["turns"]
-    assert turn["heard"] == "i'd like to book an appointment next tuesday at three in the afternoon"
+    assert same_words(turn["heard"], "i'd like to book an appointment next tuesday at three in the afternoon")
     assert "Tuesday" in turn["answered"]
     assert "three in the afternoon" in turn["answered"]
     assert turn["latency_s"] > 0
@@ -84,6 +85,8 @@ async def test_a_plain_call_is_handed_off_when_its_pod_is_told_to_go(redis_url: 
     assert (resumed["code"], resumed["color"]) == (1012, "green")
     summary = lines[-1]
     booking = "i'd like to book an appointment next tuesday at three in the afternoon"
-    assert [turn["heard"] for turn in summary["turns"]] == [booking, "next tuesday", "at three"]
+    heard = [turn["heard"] for turn in summary["turns"]]
+    assert len(heard) == 3
+    assert all(map(same_words, heard, (booking, "next tuesday", "at three")))
     assert [summary["turns"][number]["color"] for number in (0, -1)] == ["blue", "green"]
     assert (summary["gaps"], summary["repeats"], summary["resumes"], summary["lost_ms"]) == (0, 0, 1, 0)
