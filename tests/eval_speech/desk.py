@@ -24,13 +24,17 @@ class DeskReply:
     """False: it said that it did not understand."""
     told: bool
     """Something was told or done, as the result of what was understood; False: it only asks."""
+    acts: tuple[str, ...]
+    """What was told or done, as the desk names it."""
     asks_yes_or_no: bool
     appointments: tuple[Any, ...]
     hung_up: bool
 
     def same_as(self, other: DeskReply) -> bool:
-        """The same answer, with the same result."""
-        return (self.text, self.appointments, self.hung_up) == (other.text, other.appointments, other.hung_up)
+        """The same result, and the same answer or the same told: what is asked after it may be another question."""
+        if (self.appointments, self.hung_up) != (other.appointments, other.hung_up):
+            return False
+        return self.text == other.text or (bool(self.acts) and self.acts == other.acts)
 
 
 class Desk:
@@ -66,6 +70,7 @@ class Desk:
             answer.text,
             answer.memory.unclear == 0,
             changed or answer.hang_up or bool(answer.acts),
+            answer.acts,
             answer.memory.asked in _ASKS_YES_OR_NO or bool(answer.memory.doubt),
             answer.memory.appointments,
             answer.hang_up,

@@ -75,7 +75,7 @@ class Hearing:
             found = await self._ear.transcribe(clip)
             transcript = found if isinstance(found, Transcript) else Transcript(found)
             seconds = time.perf_counter() - started
-            used = _children_cpu_s() - cpu_s
+            used = max(0.0, _children_cpu_s() - cpu_s)  # a worker that was replaced takes its own with it
             clip_s = clip.format.ms(len(clip.audio)) / 1000
             self._known[key] = Heard(
                 transcript.text,
