@@ -124,6 +124,7 @@ async def test_a_person_is_transferred_to() -> None:
     """After it was said; the settings name whom, and speak the language."""
     agent = FrontDesk()
     await agent.open(Kit(settings=FrontDeskSettings(person="tel:+4930123", language="de", time_zone="Europe/Berlin")))
+    assert agent.language == "de", "its ear and its voice are told"
     call = RecordingCall(asks(spoken("einen Menschen bitte")))
     await agent.run(call)
     assert call.texts == [["Ich verbinde Sie. ", "Einen Moment, bitte."]]

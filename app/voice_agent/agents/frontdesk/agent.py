@@ -65,6 +65,7 @@ class FrontDesk(Scripted):
         """The languages are read once."""
         if isinstance(kit.settings, FrontDeskSettings):
             self._settings = kit.settings
+        self.language = self._settings.language
         for tag in known_languages():
             language_of(tag)
 
@@ -95,7 +96,7 @@ def answer_to(turn: ScriptedTurn, settings: FrontDeskSettings) -> Answer:
     memory = Memory.from_json(turn.call.state)
     context = desk.context(
         turn.event.at_ms,
-        language=getattr(turn, "language", None) or settings.language,
+        language=turn.language or settings.language,
         time_zone=settings.time_zone,
         callers_zone=settings.callers_time_zone,
         person=settings.person,
