@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,20 +22,23 @@ from voice_agent import cli
 
 HEAVY = {
     "boto3",
+    "ctranslate2",
     "faster_whisper",
     "httpx",
     "kubernetes",
     "matplotlib",
     "multiprocessing.pool",
     "numpy",
+    "onnxruntime",
     "openai",
     "pocketsphinx",
     "soxr",
     "websockets.asyncio.client",
 }
 """Not to be imported by a server before it answers: what hears and speaks, dials out or moves callers needs them."""
-CPU_S = 2.0
-"""Generous: about 0.5 s on the machine this was measured on, whose users are not to wait for CI's."""
+MOST_CPU = 3.0
+"""By the CPU time that importing the libraries alone takes in the same run: 1.5 to 1.9 where this was measured."""
+LIBRARIES = "import fastapi, httpx, prometheus_client, pydantic_settings, redis.asyncio, structlog, uvicorn"
 
 PROGRAM = """
 import asyncio, json, sys
@@ -81,6 +85,7 @@ async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_onc
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
     store = f"embedded://{tmp_path}/store"
+    libraries_s = cpu_of_child([sys.executable, "-c", LIBRARIES])
     began_s = time.monotonic()
     process = subprocess.Popen(
         [
@@ -106,13 +111,21 @@ async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_onc
                 await asyncio.sleep(0.005)
         wall_s = time.monotonic() - began_s
         used_s = cpu_s(process.pid)
-        print(f"\n{workers} worker(s): healthy after {wall_s:.2f} s, {used_s:.2f} s of CPU")
-        assert used_s < CPU_S
+        print(f"\n{workers} worker(s): healthy after {wall_s:.2f} s, {used_s / libraries_s:.2f} × the libraries' CPU")
+        assert used_s < MOST_CPU * libraries_s
         said = await asyncio.to_thread(first_words, port)
     finally:
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     assert said
+
+
+def cpu_of_child(command: list[str]) -> float:
+    """Seconds of CPU that a process takes, which is waited for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 async def is_healthy(http: httpx.AsyncClient) -> bool:
