@@ -36,6 +36,16 @@ def test_what_is_said_in_place_of_yes_or_no_holds() -> None:
     assert ORDER in dialog.say("no, order 4711")
 
 
+def test_of_what_it_may_have_been_that_is_asked_back_which_names_most() -> None:
+    """One ear heard next to nothing, the other one a day: the caller is asked about the day."""
+    dialog = DeskDialog()
+    dialog.say("book an appointment on tuesday at three")
+    dialog.say("yes")
+    heard = dialog.say("Sorry, I'm Aunt Wendy.", "sorry i meant wednesday")
+    assert "Wednesday" in heard
+    assert dialog.asked_back
+
+
 def test_two_texts_that_mean_the_same_are_certain() -> None:
     """Ears may disagree about words, and agree about what was meant."""
     dialog = DeskDialog()

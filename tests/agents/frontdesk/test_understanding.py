@@ -33,6 +33,8 @@ def heard(text: str, language: str = "en", due: str = "") -> Understood:
         ("two oh five", 14 * 60 + 5),
         ("half past two in the afternoon", 14 * 60 + 30),
         ("a quarter past eleven", 11 * 60 + 15),
+        ("at 915", 9 * 60 + 15),
+        ("on Monday at 1130.", 11 * 60 + 30),
         ("quarter to four", 15 * 60 + 45),
         ("twenty to ten", 9 * 60 + 40),
         ("four o'clock", 16 * 60),

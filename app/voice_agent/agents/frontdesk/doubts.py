@@ -46,15 +46,23 @@ class Weighed:
 
 
 def weighed(said: CallersWords, memory: Memory, desk: DeskContext) -> Weighed:
-    """The likeliest meaning there is."""
+    """The likeliest meaning there is; of what is uncertain, that which names most: it is asked back as a whole."""
     texts = [said.text or "", *said.alternatives[:MAX_ALTERNATIVES]]
     meant = [(text, understand(text, desk.language, desk.today, memory.asked)) for text in texts]
-    text, wishes = next(((text, wishes) for text, wishes in meant if wishes), meant[0])
+    text, wishes = max(meant, key=lambda each: _named(each[1]))
     if not (said.uncertain or said.was_cut):
         return Weighed(texts[0], meant[0][1], False)
     meanings = {tuple(wish.meaning for wish in each) for _, each in meant}
     agree = len(meant) > 1 and len(meanings) == 1 and not said.was_cut
     return Weighed(text, wishes, not agree)
+
+
+def _named(wishes: Sequence[Understood]) -> tuple[int, bool]:
+    """How much they name of what is wanted, of which day and time, or order."""
+    named = sum(
+        bool(wish.task) + (wish.day is not None) + (wish.time is not None) + bool(wish.digits) for wish in wishes
+    )
+    return named, bool(wishes)
 
 
 def asked_back(heard: Weighed, answer: Answer, memory: Memory, desk: DeskContext) -> Answer:
