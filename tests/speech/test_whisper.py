@@ -54,6 +54,13 @@ def test_a_clip_longer_than_the_model_takes_is_cut() -> None:
             "Yes, that's right.",
             True,
         ),
+        (
+            "Where is my parcel, number 4711. Where is my parcel, number 4711. Where",
+            "Where is my parcel, number 4711.",
+            True,
+        ),
+        ("Four seven one one, four seven one one.", "Four seven one one, four seven one one.", False),
+        ("It is for me, it is for me and her.", "It is for me, it is for me and her.", False),
         ("No, no, no.", "No, no, no.", False),
         ("It is five five five five.", "It is five five five five.", False),
         ("order 7 7 7 7", "order 7 7 7 7", False),

@@ -43,6 +43,8 @@ MAX_REPEATS = 3
 """So often the same words may come one after the other; more is no speech but a model that runs in a circle."""
 MAX_CYCLE = 6
 """Words of what comes again and again."""
+WHOLE_PHRASE = 4
+"""Words of what nobody says twice in the same way, up to the end: the second time is the model's."""
 
 
 class Decoded(NamedTuple):
@@ -161,7 +163,10 @@ def text_of(tokens: Sequence[str]) -> str:
 
 
 def without_loops(text: str) -> tuple[str, bool]:
-    """The text up to where the same words come for the second of more than `MAX_REPEATS` times, and whether they do."""
+    """The text up to where the same words come for the second of more than `MAX_REPEATS` times, and whether they do.
+
+    Of a whole phrase one time more is enough, if nothing else follows.
+    """
     words = text.split()
     plain = ["".join(filter(str.isalnum, word)).lower() for word in words]
     for start in range(len(words)):
@@ -169,6 +174,10 @@ def without_loops(text: str) -> tuple[str, bool]:
             parts = [plain[start + length * n : start + length * (n + 1)] for n in range(MAX_REPEATS + 1)]
             # Digits are said again and again: "five five five five" is a number.
             if all(one == other for one, other in pairwise(parts)) and not _is_number(parts[0]):
+                return " ".join(words[: start + length]), True
+        for length in range(WHOLE_PHRASE, (len(words) - start) // 2 + 1):
+            phrase = plain[start : start + length]
+            if plain[start + length :] == plain[start : len(plain) - length] and not _is_number(phrase):
                 return " ".join(words[: start + length]), True
     return text, False
 

@@ -55,7 +55,8 @@ def test_time_before_day() -> None:
 
 
 @pytest.mark.parametrize(
-    "correction", ["no, make it four", "sorry i meant four", "actually make that 4 pm", "no at four"]
+    "correction",
+    ["no, make it four", "No, make it for.", "sorry i meant four", "actually make that 4 pm", "no at four"],
 )
 def test_a_correction_changes_what_was_done(correction: str) -> None:
     """A correction moves the appointment just made, after a yes, and makes no second one."""

@@ -45,6 +45,7 @@ def heard(text: str, language: str = "en", due: str = "") -> Understood:
         ("eight in the evening", 20 * 60),
         ("12 am", 0),
         ("no, make it four", 16 * 60),
+        ("no, make it for", 16 * 60),
         ("I have 3 dogs", None),
         ("at 25:00", None),
     ],

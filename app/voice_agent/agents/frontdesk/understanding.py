@@ -141,7 +141,9 @@ def _intents(text: str, language: Language) -> frozenset[str]:
 def _one_clause(text: str, language: Language, today: date, due: str) -> Understood:
     task = task_of(text, language)
     whole = Understood(task=task, intents=_intents(text, language), zone=_zone(text, language), text=text)
-    for part in language.patterns.corrections.split(text):
+    # Before it is cut where it corrects itself: "make it" is such a place, and tells that "for" is a time.
+    is_of_order = task == "order" or due == "order" or language.patterns.order_words.search(text)
+    for part in language.patterns.corrections.split(text if is_of_order else time_heard(text, language)):
         whole = _with(whole, part, language, today, due)
     if whole.task == "absent":
         # Who cannot come then, and says when, wants to come another time.
