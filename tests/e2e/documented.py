@@ -116,6 +116,10 @@ async def _has_said(caller: Listener, words: str) -> None:
 TALKS = {each.__name__: each for each in (counter, orders, tables, egg, reception, durations, beeps, questions)}
 
 
+SAME_IN_EACH_CALL = {f"agent_{name}_voice": "espeak" for name in TALKS if name != "beeps"}
+"""Settings of pods. The server's natural voice says the same only within one call; `beeps` has a voice of its own."""
+
+
 def examples() -> dict[str, str]:
     """The agents of the document, by the names of their files."""
     return dict(EXAMPLE.findall(DOCUMENT.read_text(encoding="utf-8")))
@@ -171,7 +175,7 @@ async def killed(name: str, store_url: str) -> str:
     """A talk whose pod is killed at its moment."""
     with TemporaryDirectory() as directory:
         async with pods(store_url) as its, AsyncExitStack() as stack:
-            its.agents = agents_in(Path(directory))
+            its.agents, its.settings = agents_in(Path(directory)), dict(SAME_IN_EACH_CALL)
             blue, green, switch = await stack.enter_async_context(colors(its))
 
             async def moment() -> None:

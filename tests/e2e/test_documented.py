@@ -9,7 +9,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tests.e2e.documented import TALKS, agents_in, as_text, examples, talk, without_the_kill, written
+from tests.e2e.documented import SAME_IN_EACH_CALL, TALKS, agents_in, as_text, examples, talk, without_the_kill, written
 from tests.e2e.pods import pods
 from tests.e2e.test_takeover import colors
 
@@ -28,7 +28,7 @@ def test_where_the_pod_died_makes_no_difference_to_what_was_said() -> None:
 async def test_the_agents_of_the_document_run_and_survive_kill_9(redis_url: str, tmp_path: Path) -> None:
     """All of them at once, each at its own moment; another caller of each has a pod that lives, and the same talk."""
     async with pods(redis_url) as its, AsyncExitStack() as stack:
-        its.agents = agents_in(tmp_path)
+        its.agents, its.settings = agents_in(tmp_path), dict(SAME_IN_EACH_CALL)
         blue, green, switch = await stack.enter_async_context(colors(its))
         moments = asyncio.Barrier(len(TALKS))
 

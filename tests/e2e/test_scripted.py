@@ -67,6 +67,7 @@ async def test_twelve_lines_survive_kill_9(redis_url: str, tmp_path: Path, by: s
     async with pods(redis_url) as its, AsyncExitStack() as stack:
         its.agents = "counter" if by == "package" else f"{tmp_path / 'my_package.py'}:Counter"
         its.packages = [tmp_path] if by == "package" else []
+        its.settings = {"agent_counter_voice": "espeak"}  # It says the same in each call; hibari only within one.
         blue, green, switch = await stack.enter_async_context(colors(its))
         whole = await whole_reply(blue)
         assert whole.words == WORDS
