@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.rig import ANSWER, Caller, Rig, ScriptedAgent, rig
-from tests.servers import redis_server
+from tests.servers import binaries, redis_server
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.stores.redis import RedisStore
 
@@ -44,7 +44,7 @@ class Crowd:
     ],
     ids=["few", "a thousand calls of three minutes"],
 )
-@pytest.mark.parametrize("server", ["redis", "valkey"])
+@pytest.mark.parametrize("server", sorted(binaries()))
 async def test_a_small_store_never_fills(crowd: Crowd, server: str, record_property: Any) -> None:
     """Every turn is answered, no write is refused, and what has ended is small."""
     with redis_server(server) as running:
