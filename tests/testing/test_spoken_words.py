@@ -15,7 +15,7 @@ from voice_agent.testing.spoken_words import CHAR_MS, WordEar, WordVoice, speech
 SAID = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable())
 
 
-@pytest.mark.parametrize("text", ["yes", "hello there, how are you", "a" * 300, "ä€ñ 1"])
+@pytest.mark.parametrize("text", ["yes", "hello there, how are you", "a long one, " * 25, "ä€ñ 1"])
 def test_voice_activity_detection_takes_it_for_one_utterance(text: str) -> None:
     """However short, and however long."""
     endpointer = Endpointer(PCM, threshold=0.5, prefix_padding_ms=300, silence_duration_ms=500)
