@@ -42,9 +42,10 @@ def test_where_they_differ_nothing_is_certain() -> None:
 
 
 def test_what_whisper_heard_badly_the_grammar_puts_right() -> None:
-    """Where it is unsure of words that sound nearly so; not in noise, and not where a digit is another."""
-    assert judged(heard("at free", -1.8), "at three", noisy=False) == Transcript("at three")
-    assert judged(heard("have passed two", -1.5), "half past two", noisy=False) == Transcript("half past two")
+    """Where words sound nearly so the grammar's come first, and are doubted all the same, however unsure Whisper is."""
+    for badly, rightly in (("at free", "at three"), ("have passed two", "half past two")):
+        expected = Transcript(rightly, certain=False, alternatives=(badly,))
+        assert judged(heard(badly, -1.8), rightly, noisy=False) == expected
     assert not judged(heard("have passed two", -0.9), "half past two", noisy=True).certain
     assert not judged(heard("order 4771", -0.9), "order four seven one one", noisy=False).certain
 

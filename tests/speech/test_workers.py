@@ -275,6 +275,26 @@ async def test_a_worker_left_to_others_does_nothing_early() -> None:
         await speech.close()
 
 
+async def test_what_was_early_goes_before_others_once_its_turn_is_over(workers: SpeechWorkers) -> None:
+    """A caller whose turn has ended waits for what was asked in the pause, which is not left behind early work."""
+    order: list[str] = []
+    works = {name: SpeechWork(name, is_early=True) for name in ("call_a", "call_b", "call_c")}
+
+    async def early(name: str) -> None:
+        WORK.set(works[name])
+        await workers.transcribe(bytes(PCM.size(1000)), PCM, "pocketsphinx")
+        order.append(name)
+
+    (pid,) = pids_of(workers)
+    os.kill(pid, signal.SIGSTOP)
+    jobs = [asyncio.create_task(early(name)) for name in works]
+    await until(lambda: workers._early == 1 and len(workers._jobs) == 2)
+    works["call_c"].due()
+    os.kill(pid, signal.SIGCONT)
+    await asyncio.gather(*jobs)
+    assert order == ["call_a", "call_c", "call_b"]
+
+
 async def test_what_a_job_costs_is_told_though_nobody_waits(workers: SpeechWorkers) -> None:
     """The CPU time of a worker is counted for the call, of a job too that was cancelled on it."""
     work = SpeechWork("call_a")

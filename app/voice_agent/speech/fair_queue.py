@@ -50,15 +50,16 @@ class FairQueue(Generic[T]):
         self._counts[lane] += 1
         self.wake()
 
-    def remove(self, item: T, owner: Hashable, lane: int) -> None:
-        """It is not wanted any more; nothing if it was taken."""
+    def remove(self, item: T, owner: Hashable, lane: int) -> bool:
+        """It is not wanted any more. False: it was taken."""
         waiting = self._lanes[lane].get(owner)
         if waiting is None or item not in waiting:
-            return
+            return False
         waiting.remove(item)
         self._counts[lane] -= 1
         if not waiting:
             del self._lanes[lane][owner]
+        return True
 
     def pop(self, lanes: int) -> T | None:
         """The next of the first so many lanes; None: there is none."""

@@ -67,9 +67,8 @@ def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
     if same_sound(heard.text, other):  # "make it for": the grammar knows which word is meant
         return Transcript(other)
     if not noisy and near_sound(heard.text, other):
-        # "at free": Whisper heard the sounds, and the grammar knows the words. Where Whisper is sure, it may be right.
-        sure = heard.log_probability >= UNSURE
-        return Transcript(other, certain=not sure, alternatives=(heard.text,) if sure else ())
+        # "at free": Whisper heard the sounds, and the grammar knows the words.
+        return Transcript(other, certain=False, alternatives=(heard.text,))
     if not alone.text:
         # What Whisper is as unsure of as this is noise, mostly, and the grammar always finds something in it.
         return Transcript(None, certain=False) if noisy else Transcript(other, certain=False)

@@ -22,9 +22,11 @@ killed work on until their jobs are done (seen with 5.2.3).
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import os
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import repeat
@@ -188,6 +190,8 @@ class SpeechWorkers:
         except QueueFull as full:
             whose = "of this call " if full.of_owner else ""
             raise SpeechFailed(f"{full.most} speech jobs {whose}are waiting already.", retry=True) from None
+        if work is not None and job.lane is _Lane.EARLY_EAR:
+            work.when_due = functools.partial(self._promote, job)
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 answer, audio = await job.answer
@@ -195,9 +199,19 @@ class SpeechWorkers:
             raise SpeechFailed(f"No speech worker had an answer within {ANSWER_LIMIT_S:g} s.", retry=True) from None
         finally:
             self._jobs.remove(job, job.owner, job.lane)
+            job.payload = b""  # The turn that it is of may be known for long.
         if "error" in answer:
             raise SpeechFailed(answer["error"], retry=False)
         return answer, audio
+
+    def _promote(self, job: _Job) -> None:
+        """A caller waits for it now; where too many do, it stays where it is."""
+        if self._jobs.remove(job, job.owner, job.lane):
+            with suppress(QueueFull):
+                self._jobs.put(job, job.owner, _Lane.EAR)
+                job.lane = _Lane.EAR
+                return
+            self._jobs.put(job, job.owner, job.lane)
 
     async def _run(self, slot: int) -> None:
         """Start the worker of a slot, and do jobs on it from then on."""

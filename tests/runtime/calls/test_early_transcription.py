@@ -15,7 +15,7 @@ from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear
 from voice_agent.runtime.calls.early_transcription import BUDGET_MS, EarlyTranscription
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.speech.speech_work import WORK
+from voice_agent.speech.speech_work import WORK, SpeechWork
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 
@@ -71,6 +71,25 @@ async def test_a_turn_that_pauses_again_and_again_has_a_budget() -> None:
     its.cancel()
     assert (await its.transcript_of("item_2", WHOLE)).text == "whole"
     assert ear.early[-1] is False
+
+
+async def test_once_the_turn_is_over_its_attempt_is_not_early_any_more() -> None:
+    """Somebody waits for it now, and the workers learn that."""
+    works: list[SpeechWork | None] = []
+
+    class Noting(Parrot):
+        async def transcribe(self, clip: Clip) -> str | None:
+            works.append(WORK.get())
+            return await super().transcribe(clip)
+
+    ear = Noting()
+    its = understanding(ear)
+    its.begin("item_1", WHOLE)
+    await until(lambda: bool(works))
+    over = asyncio.create_task(its.transcript_of("item_1", WHOLE))
+    await until(lambda: works[0] is not None and not works[0].is_early)
+    ear.may_answer.set()
+    assert (await over).text == "whole"
 
 
 class CostlyEar(Parrot):

@@ -78,6 +78,7 @@ class EarlyTranscription:
         started_s = self._clock.monotonic_s()
         early, self._early = self._early, None
         if early is not None and early[0] == item_id:
+            self._work[1].due()
             found = await early[1]
         else:
             if early is not None:
