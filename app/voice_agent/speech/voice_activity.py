@@ -112,6 +112,8 @@ class VoiceActivity:
         if head != head[:2] * _LOST_SAMPLES and tail != tail[:2] * _LOST_SAMPLES:
             self._lost = 0
             return False
+        if self._most_lost == MAX_LOST_AT_START and linear != linear[:2] * (len(linear) // 2):
+            return False  # Nothing has been heard yet: a recording of a voice alone begins within a window.
         self._lost += 1
         return self._lost <= self._most_lost
 
