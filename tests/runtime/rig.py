@@ -215,6 +215,8 @@ class Rig:
         self.store = store
         self.agents = agents
         self.pods: list[Pod] = []
+        # The loop refers to tasks weakly: a caller whom nobody waits for would be collected as garbage in mid-call.
+        self.callers: list[Caller] = []
 
     async def pod(self, name: str = "pod-a", color: str = "blue", **options: Any) -> Pod:
         """A pod that serves, and is closed at the end."""
@@ -260,10 +262,14 @@ class Rig:
         )
 
     async def start(self, pod: Pod, model: str = "scripted", **request: Any) -> Caller:
-        return Caller(await pod.start(StartCall(model=model, api_key_hash="key", **request)))
+        return self._caller(await pod.start(StartCall(model=model, api_key_hash="key", **request)))
 
     async def resume(self, pod: Pod, call_id: str, last_event: int | None = None, **request: Any) -> Caller:
-        return Caller(await pod.resume(ResumeCall(call_id, last_event, **request)))
+        return self._caller(await pod.resume(ResumeCall(call_id, last_event, **request)))
+
+    def _caller(self, attachment: Attachment) -> Caller:
+        self.callers.append(Caller(attachment))
+        return self.callers[-1]
 
 
 @asynccontextmanager

@@ -83,8 +83,8 @@ async def test_all_calls_of_a_pod_that_have_an_agent_of_the_name_get_the_new_one
         await (await its.start(pod, model=model, resumable=True)).greeting()
     parked, attached, of_other = pod.owned
     kept = of_other.responder
-    assert parked.connection is not None
-    parked.detach(parked.connection, hung_up=False, planned=False)
+    await its.callers[0].gone()
+    assert parked.connection is None
     await pod.owned.change_agent(second)
     assert [live.responder.agent for live in (parked, attached)] == [second, second]
     changed = attached.responder

@@ -125,6 +125,7 @@ async def test_a_pod_forgets_a_call_that_has_ended() -> None:
         await erased_elsewhere.task
         ids = {caller.call_id for caller in (hung_up, erased, erased_elsewhere)}
         del hung_up, erased, erased_elsewhere
+        its.callers.clear()
         agent.turns.clear()
         await until(lambda: not _remembered(ids))
 
