@@ -28,7 +28,7 @@ from voice_agent.stores.factory import GROUP, open_store
 from voice_agent.stores.memory import MemoryStore
 from voice_agent.stores.redis import RedisStore
 from voice_agent.stores.redis_connections import Tuning
-from voice_agent.stores.redis_errors import meaning, without_password
+from voice_agent.stores.redis_errors import meaning, without_password, words_of
 from voice_agent.stores.redis_format import PART_BYTES
 
 ANSWER_S = Tuning().timeout_s
@@ -494,3 +494,9 @@ async def opened(url: str, prefix: str = "") -> AsyncIterator[RedisStore]:
         yield store
     finally:
         await store.close()
+
+
+def test_the_password_of_several_hosts_is_not_told_on() -> None:
+    """Also where one of them is an IPv6 address, which newer Pythons take for no URL."""
+    error = exceptions.ResponseError("WRONGPASS for correct-horse")
+    assert words_of(error, "redis+sentinel://me:correct-horse@a:1,[::1]:2/voice") == "WRONGPASS for ***"

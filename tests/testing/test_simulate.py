@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.testing.agents import SCRIPTS, TOOL, Clerk, Forgetful
+from voice_agent.agents.echo import Echo
 from voice_agent.agents.scripted import Scripted, ScriptedTurn, Sentences
 from voice_agent.call.audio import PCM
 from voice_agent.kit.agent import Agent
@@ -196,6 +197,12 @@ def test_at_no_moment_at_all_a_pod_that_leaves_changes_a_call(name: str, hand_of
     """As above, at each of them."""
     agent, script = SCRIPTS[name]
     survives(agent, script, hand_off=hand_off, surroundings=AROUND.get(name, PLAIN))
+
+
+def test_a_script_that_never_ends_tells_nothing_and_is_refused() -> None:
+    """What is typed is echoed in text: of it no 600 ms are ever heard, with a crash or without."""
+    with pytest.raises(ValueError, match=r"waits for something that never comes(?s:.*)ended: stuck"):
+        survives(Echo, ("hello", Type("again"), Truncate(600)), every=1_000)
 
 
 def test_an_agent_in_twelve_lines_survives_a_crash_at_every_moment() -> None:

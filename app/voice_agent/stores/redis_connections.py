@@ -21,7 +21,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlunsplit
 
 import redis.asyncio as redis
 from redis import exceptions
@@ -29,7 +29,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from voice_agent.errors import SettingsError
-from voice_agent.stores.redis_errors import InvalidUrl, unusable
+from voice_agent.stores.redis_errors import InvalidUrl, parts_of, unusable
 
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 
@@ -65,7 +65,7 @@ class Place:
 
 def tuning_of(url: str) -> tuple[str, Tuning]:
     """The URL without the parameters that are ours, and those. Raises `SettingsError`."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     ours: dict[str, Any] = {}
     others = []
     known = {field.name: int if field.name == "connections" else float for field in fields(Tuning)}
@@ -98,7 +98,7 @@ def options(tuning: Tuning) -> dict[str, Any]:
 def one_server(url: str) -> tuple[redis.Redis, Tuning]:
     """A client of one server, not connected yet. Raises `SettingsError`."""
     try:
-        parts = urlsplit(url)
+        parts = parts_of(url)
         if parts.scheme.lower() != "unix" and "@" in parts.path + parts.query + parts.fragment:
             raise InvalidUrl(AT_AFTER_HOST)
         if parts.scheme.lower() != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
@@ -118,7 +118,7 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
     """Read a URL of several hosts; `own` are parameters that its kind takes. Raises `SettingsError`."""
     try:
         plain, tuning = tuning_of(url)
-        parts = urlsplit(plain)
+        parts = parts_of(plain)
         credentials, _, hosts = parts.netloc.rpartition("@")
         if "@" in parts.path + parts.query + parts.fragment:
             raise InvalidUrl(AT_AFTER_HOST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 from redis import exceptions
 
@@ -33,6 +33,7 @@ PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "MASTERDOWN", "LOADING", "CLU
 DECLINED = (exceptions.ReadOnlyError, exceptions.NoScriptError)
 DECLINED_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "max number of clients")
 """Of the passing ones, what the server that was meant says itself: it is there, and may say so for long."""
+URL_PARTS = re.compile(r"(?s)(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?")
 IN_SCRIPT = re.compile(r",? script: ([0-9a-f]{40})?,? *on @.*", re.DOTALL)
 ARGUMENTS = re.compile(r",?\s*with args beginning with.*", re.DOTALL | re.IGNORECASE)
 """Of a command that the server does not know it repeats what came with it: with ``HELLO``, the password."""
@@ -72,14 +73,22 @@ def words_of(error: Exception, url: str = "") -> str:
     return words[:MAX_WORDS_CHARS]
 
 
+def parts_of(url: str) -> SplitResult:
+    """The parts of a URL that may name several hosts.
+
+    By the expression of RFC 3986, appendix B, for `urlsplit` refuses a list with an IPv6 address behind its first host
+    since it checks what stands in brackets (Python 3.11.12 and its like).
+    """
+    found = URL_PARTS.fullmatch(url)
+    assert found is not None, "the expression matches any text"
+    return SplitResult(*(part or "" for part in found.groups()))
+
+
 def _passwords(url: str) -> list[str]:
     """As they stand in the URL and as they are sent; the longest first, for one may be a part of another."""
-    try:
-        parts = urlsplit(url)
-        given = [parts.netloc.rpartition("@")[0].partition(":")[2]]
-        given += re.findall(r"password=([^&]*)", parts.query)
-    except ValueError:
-        return []  # No URL: nothing was sent with it.
+    parts = parts_of(url)
+    given = [parts.netloc.rpartition("@")[0].partition(":")[2]]
+    given += re.findall(r"password=([^&]*)", parts.query)
     return sorted({form for password in given if password for form in (password, unquote(password))}, key=len)[::-1]
 
 

@@ -39,6 +39,7 @@ from voice_agent.testing.virtual_loop import VirtualLoop
 
 END_S = 3600.0
 """A call that is not over after so much virtual time goes no further."""
+STUCK = "stuck"
 OWN_EVENTS = ("agent.", "call.transfer", "rate_limits.updated")
 SETTLE_S = 10.0
 """How long an agent may take to learn that the call is over."""
@@ -98,10 +99,13 @@ def survives(
     """The call as it is when nothing goes wrong; raises `Mismatch` for the first moment at which a crash changes it.
 
     `hand_off`: the pod leaves instead. `every`: only at so many-th moments, for long scripts. With a voice that is
-    not deterministic, words are compared and audio is not.
+    not deterministic, words are compared and audio is not. Raises `ValueError` for a script that comes to no end even
+    without a crash, as one that cuts a reply of which nothing is heard: two such calls are equal however they went.
     """
     runs = partial(simulate, agent, script, versions=versions, surroundings=surroundings)
     expected = simulate(versions[0] if versions else agent, script, surroundings=surroundings)
+    if expected.ended == STUCK:
+        raise ValueError(f"the script waits for something that never comes:\n{expected}")
     with_audio = surroundings.voice().deterministic
     for moment in range(1, expected.awaits + 1, every):
         got = runs(hand_off_at=moment) if hand_off else runs(crash_at=moment)
@@ -169,7 +173,7 @@ def _transcript(caller: SimulatedCaller, pods: SimulatedPods, probe: AgentProbe,
         timers=probe.timers,
         usage={} if pods.call is None or pods.call.usage is None else pods.call.usage.described(),
         side_effects={name: len(keys) for name, keys in probe.side_effects.items()},
-        ended=_ended(caller, pods) if is_done else "stuck",
+        ended=_ended(caller, pods) if is_done else STUCK,
         errors=list(dict.fromkeys(probe.errors)),
         faults=Counter(pods.notes.faults),
         conduct=probe.conduct,
