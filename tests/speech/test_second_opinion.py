@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -65,15 +66,36 @@ def test_a_grammar_alone_decides_nothing() -> None:
     assert judged(heard("you", -1.3), "on monday", noisy=True) == Transcript(None, certain=False)
 
 
-def test_real_engines_agree_on_a_quiet_line_and_nothing_wrong_is_certain_in_noise() -> None:
-    """A caller's sentence as it is, and with noise 5 dB below it."""
-    engine = NaturalEngine()
+def sample() -> bytes:
+    """A caller's sentence."""
     with wave.open(str(SAMPLES / "caller-books.wav")) as recording:
-        audio = recording.readframes(recording.getnframes())
-    wanted = "I'd like to book an appointment next Tuesday at 3 in the afternoon."
-    assert engine.transcribe(audio, PCM, "en") == Transcript(wanted)
+        return recording.readframes(recording.getnframes())
+
+
+def in_noise(audio: bytes) -> bytes:
+    """The same with noise 5 dB below it."""
     samples = np.frombuffer(audio, "<i2").astype(np.float64)
     loud = np.sqrt(np.mean(samples[np.abs(samples) > 300] ** 2))
     noise = np.random.default_rng(1).normal(0, loud * 10 ** (-5 / 20), len(samples))
-    found = engine.transcribe(np.clip(samples + noise, -32768, 32767).astype("<i2").tobytes(), PCM, "en")
+    return np.clip(samples + noise, -32768, 32767).astype("<i2").tobytes()
+
+
+def test_whisper_is_asked_again_on_a_quiet_line_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In noise what it says then is as uncertain, and each noisy turn would cost twice as much as one that is not."""
+    engine = NaturalEngine()
+    again = Mock(return_value=heard("would you look", -0.8))
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_: heard("would you", -0.9))
+    monkeypatch.setattr(engine._whisper, "decode_again", again)
+    assert engine.transcribe(in_noise(sample()), PCM, "en").certain is False
+    again.assert_not_called()
+    engine.transcribe(sample(), PCM, "en")
+    again.assert_called_once()
+
+
+def test_real_engines_agree_on_a_quiet_line_and_nothing_wrong_is_certain_in_noise() -> None:
+    """A caller's sentence as it is, and with noise below it."""
+    engine = NaturalEngine()
+    wanted = "I'd like to book an appointment next Tuesday at 3 in the afternoon."
+    assert engine.transcribe(sample(), PCM, "en") == Transcript(wanted)
+    found = engine.transcribe(in_noise(sample()), PCM, "en")
     assert found.text == wanted or not found.certain

@@ -5,7 +5,8 @@ told, and nobody acts on either before the caller was asked. The grammar is aske
 unsure, in noise, and where a word more or less is another day, time or order.
 
 In noise each of them takes wrong words for right ones, and no score shows it: nothing is certain there but what both
-understood.
+understood. So Whisper is not asked again there: whatever it says then is as uncertain, and noise would cost more than
+speech does.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class NaturalEngine:
         other = None
         if language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ and (noisy or _is_doubtful(heard)):
             other = self._grammar.transcribe(audio, audio_format) or None
-        if heard.is_unsure and not (other and same_sound(other, heard.text)):
-            heard = self._whisper.decode_in_full(samples, language, heard)
+        if heard.is_unsure and not noisy and not (other and same_sound(other, heard.text)):
+            heard = self._whisper.decode_again(samples, language, heard)
         return judged(heard, other, noisy=noisy)
 
 

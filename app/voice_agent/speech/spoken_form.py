@@ -154,7 +154,9 @@ class _Forms:
 
 def _spelt(written: str) -> str:
     """The words in front of a number as they are, and its digits one by one."""
-    words, digits = re.fullmatch(r"(.*?)#?(\d+)", written, re.DOTALL).groups()  # type: ignore[union-attr]
+    found = re.fullmatch(r"(.*?)#?(\d+)", written, re.DOTALL)
+    assert found is not None, "what is spelt ends with digits"
+    words, digits = found.groups()
     return words + " ".join(digits)
 
 

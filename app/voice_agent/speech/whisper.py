@@ -3,7 +3,7 @@
 Whisper was trained on clips of 30 s, silence filled in, and what an encoder costs grows with the length. A sentence is
 given with `SILENCE_S` only, at less than half the cost. With a second of it one sentence in ten is repeated for ever,
 with 4 s hardly any; what is lost by that shows: the model is unsure of its words, or does not come to an end. Then it
-may be asked once more, with all 30 s.
+may be asked once more, with `MORE_SILENCE_S`: with all 30 s it costs three times as much, and is no better.
 
 Sounds that are no speech give words too ("you", "Thank you."), with a low probability: these are not believed.
 """
@@ -29,12 +29,14 @@ from voice_agent.speech.sounds import has_speech
 LONGEST_S = 30
 SILENCE_S = 4.0
 """After the sound."""
+MORE_SILENCE_S = 12.0
+"""… where the model was unsure."""
 MAX_TOKENS = 220
 TOKENS_A_SECOND = 8
 """Of a quick talker; more is a model that runs in a circle, and costs ten times as much as a sentence."""
 LEAST_TOKENS = 24
 UNSURE = -0.7
-"""Below this mean log-probability of a token all 30 s are looked at."""
+"""Below this mean log-probability of a token it is worth looking again."""
 DROPPED = -1.0
 """Below this it is not known what was said, if anything was."""
 NO_SPEECH = 0.6
@@ -94,10 +96,10 @@ class WhisperModel:
         """What is said in at most `LONGEST_S` of sound, at `RATE_HZ`."""
         return self._decode(samples, int(SILENCE_S * RATE_HZ), language)
 
-    def decode_in_full(self, samples: Floats, language: str, first: Decoded) -> Decoded:
-        """The same with more to go by and at more than twice the cost, or `first` if that is better."""
-        full = self._decode(samples, LONGEST_S * RATE_HZ - len(samples), language)
-        return max(first, full, key=lambda found: (not found.loops, found.log_probability))
+    def decode_again(self, samples: Floats, language: str, first: Decoded) -> Decoded:
+        """The same with more to go by and at twice the cost, or `first` if that is better."""
+        again = self._decode(samples, int(MORE_SILENCE_S * RATE_HZ), language)
+        return max(first, again, key=lambda found: (not found.loops, found.log_probability))
 
     def _decode(self, samples: Floats, silence: int, language: str) -> Decoded:
         frames = min(len(samples) + silence, LONGEST_S * RATE_HZ) // HOP // 2 * 2  # the encoder halves them
@@ -137,7 +139,7 @@ class WhisperEngine:
         samples = samples_of(audio, audio_format)
         found = self._model.decode(samples, language)
         if found.is_unsure:
-            found = self._model.decode_in_full(samples, language, found)
+            found = self._model.decode_again(samples, language, found)
         return found.transcript()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
-from voice_agent.speech.workers import SpeechWorkers
+from voice_agent.speech.workers import SpeechWorkers, WorkersOpen
 
 POCKETSPHINX = "pocketsphinx"
 """Understands what its grammar has: see `recognition`."""
@@ -18,26 +18,14 @@ NATURAL = "natural"
 DEFAULT_LANGUAGE = "en"
 
 
-class WorkerEar(Ear):
+class WorkerEar(WorkersOpen, Ear):
     """Takes an utterance whole."""
 
     def __init__(self, workers: SpeechWorkers, name: str, **settings: Any) -> None:
         """`workers` may be shared with others. `name`: of an engine of `engines`, loaded with these settings."""
         self.name = name
-        self._workers = workers
+        super().__init__(workers)
         workers.use(name, **settings)
-
-    async def open(self) -> None:
-        """Start the speech workers; an utterance that comes before they are warm waits for them."""
-        await self._workers.open(self)
-
-    async def ready(self) -> None:
-        """Wait until the speech workers are warm. Raises `SpeechFailed` if one cannot start."""
-        await self._workers.ready()
-
-    async def close(self) -> None:
-        """Stop the speech workers if nobody else has them open."""
-        await self._workers.close(self)
 
     async def transcribe(self, clip: Clip) -> Transcript:
         """What was said. Raises `SpeechFailed`."""

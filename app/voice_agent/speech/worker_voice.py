@@ -8,7 +8,7 @@ from typing import Any
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice
-from voice_agent.speech.workers import SpeechWorkers
+from voice_agent.speech.workers import SpeechWorkers, WorkersOpen
 
 ESPEAK = "espeak"
 """Small, and of many languages: see `synthesis`."""
@@ -19,7 +19,7 @@ PIPER = "piper"
 DEFAULT_LANGUAGE = "en"
 
 
-class WorkerVoice(Voice):
+class WorkerVoice(WorkersOpen, Voice):
     """Makes a sentence in one piece, many times as fast as it is heard, and on every pod the same."""
 
     deterministic = True
@@ -33,23 +33,11 @@ class WorkerVoice(Voice):
         """
         self.name = name
         self.languages = frozenset(languages)
-        self._workers = workers
+        super().__init__(workers)
         self._others = others
         workers.use(name, **settings)
         if others:
             workers.use(others)
-
-    async def open(self) -> None:
-        """Start the speech workers; a sentence that comes before they are warm waits for them."""
-        await self._workers.open(self)
-
-    async def ready(self) -> None:
-        """Wait until the speech workers are warm. Raises `SpeechFailed` if one cannot start."""
-        await self._workers.ready()
-
-    async def close(self) -> None:
-        """Stop the speech workers if nobody else has them open."""
-        await self._workers.close(self)
 
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         """One piece, or none of a text without anything to say. Raises `SpeechFailed`."""

@@ -280,6 +280,25 @@ class SpeechWorkers:
         )
 
 
+class WorkersOpen:
+    """What an ear and a voice that work in the speech workers have in common: each keeps the pool open for itself."""
+
+    def __init__(self, workers: SpeechWorkers) -> None:
+        self._workers = workers
+
+    async def open(self) -> None:
+        """Start the speech workers; a job that comes before they are warm waits for them."""
+        await self._workers.open(self)
+
+    async def ready(self) -> None:
+        """Wait until the speech workers are warm. Raises `SpeechFailed` if one cannot start."""
+        await self._workers.ready()
+
+    async def close(self) -> None:
+        """Stop the speech workers if nobody else has them open."""
+        await self._workers.close(self)
+
+
 def _queue() -> FairQueue[_Job]:
     return FairQueue(len(_Lane), most=MAX_WAITING_JOBS, most_of_owner=MAX_WAITING_OF_CALL)
 

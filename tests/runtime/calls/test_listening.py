@@ -26,7 +26,7 @@ from voice_agent.call.inputs import (
 from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
-from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
+from voice_agent.runtime.calls.listening import AGAIN_PAUSE_MS, MAX_EARLY_BYTES, YOUNG_MS
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)
@@ -158,6 +158,27 @@ async def test_what_is_understood_early(pause_ms: int, size_bytes: int, *, begin
         its.call.input_audio.audio += bytes(size_bytes)
         its.live.listening.note_pause(pause_ms)
         assert its.live.listening._early.is_begun is begins
+
+
+@pytest.mark.parametrize(("more_ms", "begins_at_once"), [(YOUNG_MS - 20, False), (YOUNG_MS, True)])
+async def test_who_stops_again_soon_is_given_longer_to_go_on(more_ms: int, *, begins_at_once: bool) -> None:
+    """Each attempt costs as much as all that was said; one that lasts is not made anew while the pause goes on."""
+    async with alone() as its:
+        agent, buffer = its.agent, its.call.input_audio
+        assert isinstance(agent, Recogniser)
+        its.live.listening.speech_started("item")
+        buffer.speaking, buffer.item_id = True, "item"
+        buffer.audio += bytes(PCM.size(1000))
+        for pause_ms in (EARLY_PAUSE_MS, EARLY_PAUSE_MS + 20):
+            its.live.listening.note_pause(pause_ms)
+            await turns_pass(2)
+        assert agent.asked == [PCM.size(1000)]
+        its.live.listening.note_pause(0)
+        buffer.audio += bytes(PCM.size(more_ms))
+        its.live.listening.note_pause(EARLY_PAUSE_MS)
+        assert its.live.listening._early.is_begun is begins_at_once
+        its.live.listening.note_pause(AGAIN_PAUSE_MS)
+        assert its.live.listening._early.is_begun
 
 
 @pytest.mark.parametrize("end", ["is ended", "is hung up", "is another pod's", "is erased", "moves"])

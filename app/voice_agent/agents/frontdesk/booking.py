@@ -163,7 +163,9 @@ def _refusal(memory: Memory, desk: DeskContext) -> tuple[str, Slot] | None:
     moment = zones.local(slot.day, slot.time, desk.callers_zone)
     if zones.how_often(moment) is LocalTime.SKIPPED:
         opening = next_open(day)
-        return language.say("skipped"), _callers(opening, hours(opening).opens, desk)  # type: ignore[union-attr]
+        open_hours = hours(opening)
+        assert open_hours is not None  # `next_open` finds days that have some
+        return language.say("skipped"), _callers(opening, open_hours.opens, desk)
     return _refused_at(moment, memory, desk)
 
 

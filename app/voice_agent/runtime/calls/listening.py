@@ -35,6 +35,10 @@ from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
 each of its pauses, would be worked on as often as it has pauses."""
+YOUNG_MS = 1_000
+"""Of audio since the ear was last asked about an utterance: one that stops again so soon is given …"""
+AGAIN_PAUSE_MS = 300
+"""… so much longer to go on, for each attempt costs as much as the whole utterance; still less than ends a turn."""
 SETTLE_MS = 3000
 """How much of an utterance endpointing hears before it knows the noise around it."""
 TRANSCRIPTION_LIMIT_S = 30.0
@@ -74,6 +78,8 @@ class Listening:
         """What is spoken where the session does not say it."""
         self._is_paused = False
         """In an utterance, for so long that it may be over."""
+        self._asked_bytes = 0
+        """How much of the utterance there was when the ear was last asked about it; 0: it was not."""
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         """By the item of the turn."""
         self.restart()
@@ -126,6 +132,7 @@ class Listening:
     def speech_started(self, item_id: str | None) -> None:
         """An utterance begins."""
         self._is_paused = False
+        self._asked_bytes = 0
         self._wait_as_for_anything()
         self.hearing.started(item_id)
 
@@ -141,7 +148,7 @@ class Listening:
 
     def note_pause(self, pause_ms: int) -> None:
         """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on."""
-        if pause_ms >= (SEMANTIC_EARLY_PAUSE_MS if isinstance(self.endpointer, SemanticEndpointer) else EARLY_PAUSE_MS):
+        if pause_ms >= self._heeded_pause_ms:
             if not self._is_paused:
                 self._is_paused = True
                 self._pause_begins()
@@ -151,6 +158,15 @@ class Listening:
             self._wait_as_for_anything()
             self.hearing.resumed()
 
+    @property
+    def _heeded_pause_ms(self) -> int:
+        """The pause from which on the turn may be over; longer where the ear was asked about it just before."""
+        call = self._call
+        since_ms = call.session.input_format.ms(len(call.input_audio.audio) - self._asked_bytes)
+        if self._asked_bytes and since_ms < YOUNG_MS and not self._is_paused:
+            return AGAIN_PAUSE_MS
+        return SEMANTIC_EARLY_PAUSE_MS if isinstance(self.endpointer, SemanticEndpointer) else EARLY_PAUSE_MS
+
     def _pause_begins(self) -> None:
         """Start to transcribe what was said, if that was not done meanwhile; tell of the pause once it is known."""
         buffer = self._call.input_audio
@@ -159,6 +175,7 @@ class Listening:
         elif buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
             self._paused(None)
         else:
+            self._asked_bytes = len(buffer.audio)
             self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)), self._paused)
 
     def _paused(self, text: str | None) -> None:
