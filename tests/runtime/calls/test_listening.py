@@ -26,7 +26,8 @@ from voice_agent.call.inputs import (
 from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
-from voice_agent.runtime.calls.listening import AGAIN_PAUSE_MS, MAX_EARLY_BYTES, YOUNG_MS
+from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
+from voice_agent.runtime.calls.turn_ending import AGAIN_PAUSE_MS, YOUNG_MS
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)

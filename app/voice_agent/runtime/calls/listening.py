@@ -22,10 +22,10 @@ from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.kit.usage import Meter
-from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
+from voice_agent.runtime.calls.early_transcription import EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.calls.transcriber import NOT_KNOWN
-from voice_agent.runtime.calls.turn_ending import SEMANTIC_EARLY_PAUSE_MS, TurnEnding
+from voice_agent.runtime.calls.turn_ending import TurnEnding
 from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.engine.hearing import HearingNotices
 from voice_agent.runtime.ports import Clock, Observer
@@ -35,10 +35,6 @@ from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
 each of its pauses, would be worked on as often as it has pauses."""
-YOUNG_MS = 1_000
-"""Of audio since the ear was last asked about an utterance: one that stops again so soon is given …"""
-AGAIN_PAUSE_MS = 300
-"""… so much longer to go on, for each attempt costs as much as the whole utterance; still less than ends a turn."""
 SETTLE_MS = 3000
 """How much of an utterance endpointing hears before it knows the noise around it."""
 TRANSCRIPTION_LIMIT_S = 30.0
@@ -148,7 +144,8 @@ class Listening:
 
     def note_pause(self, pause_ms: int) -> None:
         """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on."""
-        if pause_ms >= self._heeded_pause_ms:
+        asked_bytes = 0 if self._is_paused else self._asked_bytes
+        if pause_ms >= self._ending.heeded_pause_ms(self.endpointer, asked_bytes):
             if not self._is_paused:
                 self._is_paused = True
                 self._pause_begins()
@@ -157,15 +154,6 @@ class Listening:
             self._early.cancel()
             self._wait_as_for_anything()
             self.hearing.resumed()
-
-    @property
-    def _heeded_pause_ms(self) -> int:
-        """The pause from which on the turn may be over; longer where the ear was asked about it just before."""
-        call = self._call
-        since_ms = call.session.input_format.ms(len(call.input_audio.audio) - self._asked_bytes)
-        if self._asked_bytes and since_ms < YOUNG_MS and not self._is_paused:
-            return AGAIN_PAUSE_MS
-        return SEMANTIC_EARLY_PAUSE_MS if isinstance(self.endpointer, SemanticEndpointer) else EARLY_PAUSE_MS
 
     def _pause_begins(self) -> None:
         """Start to transcribe what was said, if that was not done meanwhile; tell of the pause once it is known."""

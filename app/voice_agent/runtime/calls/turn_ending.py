@@ -19,6 +19,7 @@ import structlog
 from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import TurnDetection, spoken_language
 from voice_agent.kit.agent import Agent
+from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
 from voice_agent.speech import sentence_end
 from voice_agent.speech.endpointing import Endpointer
 from voice_agent.speech.semantic_endpointing import SemanticEndpointer
@@ -26,6 +27,10 @@ from voice_agent.speech.silero import ready_model
 
 SEMANTIC_EARLY_PAUSE_MS = 180
 """Where a pause is judged by what was said, the ear is asked sooner: a short one may end the turn."""
+YOUNG_MS = 1_000
+"""Of audio since the ear was last asked about an utterance: one that stops again so soon is given …"""
+AGAIN_PAUSE_MS = 300
+"""… so much longer to go on, for each attempt costs as much as the whole utterance; still less than ends a turn."""
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +57,17 @@ class TurnEnding:
         if detection.mode == "server_vad":
             return Endpointer(audio_format, **given)
         return SemanticEndpointer(audio_format, ready_model(), **given)
+
+    def heeded_pause_ms(self, endpointer: Endpointer | None, asked_bytes: int) -> int:
+        """The pause from which on the turn may be over; longer where the ear was asked just before.
+
+        `asked_bytes`: how much of the utterance there was then; 0: it was not asked.
+        """
+        call = self._call
+        since_ms = call.session.input_format.ms(len(call.input_audio.audio) - asked_bytes)
+        if asked_bytes and since_ms < YOUNG_MS:
+            return AGAIN_PAUSE_MS
+        return SEMANTIC_EARLY_PAUSE_MS if isinstance(endpointer, SemanticEndpointer) else EARLY_PAUSE_MS
 
     def silence_ms(self, text: str | None, detection: TurnDetection) -> int:
         """The pause that ends a turn of which so much was understood."""
