@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from voice_agent.agents.frontdesk.agent import FrontDesk
 from voice_agent.agents.frontdesk.desk import context
 from voice_agent.agents.frontdesk.dialog import decide
 from voice_agent.agents.frontdesk.doubts import CallersWords
@@ -50,6 +51,11 @@ class Desk:
     def appointments(self) -> tuple[Any, ...]:
         """What is booked."""
         return self._memory.appointments
+
+    @property
+    def asks_yes_or_no(self) -> bool:
+        """What the agent tells its ear; `FrontDesk` has it from the same memory."""
+        return FrontDesk().asks_yes_or_no(self._memory.as_json())
 
     def copy(self) -> Desk:
         """Another, in which the same has been said until now."""

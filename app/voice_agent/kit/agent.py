@@ -144,6 +144,13 @@ class Agent:
         """
         return None
 
+    def asks_yes_or_no(self, state: Mapping[str, Any]) -> bool:
+        """Whether a yes or a no answers what the agent asked last, by what it remembers of the call (`Call.state`).
+
+        An ear that is unsure of a short word then knows what to look for. To be answered at once.
+        """
+        return False
+
     async def run(self, call: Call) -> None:
         """Handle the events of a call, on this pod, until it ends or goes to another; then it is cancelled.
 

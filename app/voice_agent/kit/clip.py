@@ -16,6 +16,8 @@ class Clip:
     format: AudioFormat
     language: str = ""
     """What is spoken in it, as ISO 639-1, where that is known; else ""."""
+    yes_or_no: bool = False
+    """The caller was asked a question that a yes or a no answers, and may have said anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,14 @@ class EarEngine(Protocol):
 
 
 @runtime_checkable
+class AnswerEngine(EarEngine, Protocol):
+    """An ear that understands better what was said where a yes or a no is due."""
+
+    def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript | str | None:
+        """As `transcribe`, of what may be an answer to a yes/no question, or anything else."""
+
+
+@runtime_checkable
 class VoiceEngine(Protocol):
     """Makes speech. One job at a time in a process."""
 

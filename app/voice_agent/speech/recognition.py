@@ -19,7 +19,7 @@ the decoder put fillers between any two words costs ten times as much.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +74,8 @@ class Recognizer:
             wbeam=1e-24,
             loglevel="FATAL",
         )
+        self._others: set[str] = set()
+        """Grammars that `scores` has loaded beside its own."""
 
     def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str = "en") -> str | None:
         """What was said, in small letters; None: not understood; "": there was no speech."""
@@ -87,15 +89,40 @@ class Recognizer:
 
     def words(self, audio: bytes, audio_format: AudioFormat) -> list[tuple[str, int, float]]:
         """The likeliest sentence of the grammar: each word, its frames of 10 ms, and its score in steps a frame."""
-        samples = np.frombuffer(to_linear(audio, audio_format), "<i2")
-        wide = soxr.resample(samples, audio_format.rate_hz, RATE_HZ, quality="HQ").astype(np.int16)
+        wide = _wide(audio, audio_format)
+        self._decode(wide)
+        return [] if self._decoder.hyp() is None else list(_scored(self._decoder.seg()))
+
+    def scores(self, audio: bytes, audio_format: AudioFormat, grammars: Sequence[str]) -> Mapping[str, float]:
+        """How far the likeliest sentence of each of other grammars is off, silence and all: steps a frame, as above.
+
+        Of words of the dictionary that was loaded; -inf: none fits at all.
+        """
+        wide = _wide(audio, audio_format)
+        own = self._decoder.current_search()
+        found = {}
+        try:
+            for grammar in grammars:
+                if grammar not in self._others:
+                    self._decoder.add_jsgf_file(grammar, str(GRAMMARS / f"{grammar}.jsgf"))
+                    self._others.add(grammar)
+                self._decoder.activate_search(grammar)
+                self._decode(wide)
+                found[grammar] = -math.inf if self._decoder.hyp() is None else _mean(self._decoder.seg())
+        finally:
+            self._decoder.activate_search(own)
+        return found
+
+    def _decode(self, wide: npt.NDArray[np.int16]) -> None:
         decoder = self._decoder
         decoder.start_utt()
         decoder.process_raw(np.concatenate([_PADDING, _sound(wide), _PADDING]).tobytes(), full_utt=True)
         decoder.end_utt()
-        if decoder.hyp() is None:
-            return []
-        return list(_scored(decoder.seg()))
+
+
+def _wide(audio: bytes, audio_format: AudioFormat) -> npt.NDArray[np.int16]:
+    samples = np.frombuffer(to_linear(audio, audio_format), "<i2")
+    return np.asarray(soxr.resample(samples, audio_format.rate_hz, RATE_HZ, quality="HQ"), np.int16)
 
 
 def _sound(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
@@ -117,10 +144,22 @@ def _scored(segments: Iterable[Segment]) -> Iterable[tuple[str, int, float]]:
     for segment in segments:
         if segment.word in _SILENCE:
             continue
-        frames = segment.end_frame - segment.start_frame + 1
-        # A score too bad for a floating point number arrives as 0.
-        steps = math.log(segment.ascore) * _STEPS_PER_NEPER if segment.ascore > 0 else -math.inf
-        yield segment.word.partition("(")[0], frames, steps / frames
+        frames = _frames(segment)
+        yield segment.word.partition("(")[0], frames, _steps(segment) / frames
+
+
+def _mean(segments: Iterable[Segment]) -> float:
+    all_of_it = list(segments)
+    return sum(map(_steps, all_of_it)) / sum(map(_frames, all_of_it))
+
+
+def _frames(segment: Segment) -> int:
+    return segment.end_frame - segment.start_frame + 1
+
+
+def _steps(segment: Segment) -> float:
+    """A score too bad for a floating point number arrives as 0."""
+    return math.log(segment.ascore) * _STEPS_PER_NEPER if segment.ascore > 0 else -math.inf
 
 
 def _is_believable(words: list[tuple[str, int, float]], worst_mean: float) -> bool:

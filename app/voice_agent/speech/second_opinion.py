@@ -18,6 +18,7 @@ from voice_agent.speech.recognition import Recognizer
 from voice_agent.speech.same_words import has_number, near_sound, same_sound, same_words
 from voice_agent.speech.sounds import has_speech, signal_to_noise_db
 from voice_agent.speech.whisper import UNSURE, Decoded, WhisperModel, samples_of
+from voice_agent.speech.yes_or_no import LONGEST_ANSWER_S, NO, YES, Likelihoods, answer_words, believed, class_of
 
 NOISY_DB = 20.0
 """With less from quiet to loud a clip is noisy: 12 to 19 with noise 10 dB below speech, 30 and more on a telephone."""
@@ -39,10 +40,26 @@ class NaturalEngine:
 
     def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript:
         """See `EarEngine.transcribe`."""
+        return self._transcribe(audio, audio_format, language)[0]
+
+    def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript:
+        """See `AnswerEngine.transcribe_answer`. What is no bare yes or no is as `transcribe` has it."""
+        found, heard = self._transcribe(audio, audio_format, language)
+        if heard is None or language != "en" or audio_format.ms(len(audio)) > LONGEST_ANSWER_S * 1000:
+            return found
+        if (found.certain and class_of(found.text or "", language)) or not class_of(heard.text, language):
+            return found
+        kinds = answer_words(language)
+        likely = self._whisper.first_word(samples_of(audio, audio_format), language, kinds[YES], kinds[NO])
+        scores = self._grammar.scores(audio, audio_format, (YES, NO))
+        return Transcript(heard.text) if believed(heard.text, language, Likelihoods(*likely), scores) else found
+
+    def _transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> tuple[Transcript, Decoded | None]:
+        """What was said, and Whisper's words; None: it was not asked."""
         if not self._whisper.speaks(language):
-            return Transcript(None)
+            return Transcript(None), None
         if not has_speech(audio, audio_format):
-            return Transcript("")
+            return Transcript(""), None
         samples = samples_of(audio, audio_format)
         noisy = signal_to_noise_db(samples) < NOISY_DB
         heard = self._whisper.decode(samples, language)
@@ -51,7 +68,7 @@ class NaturalEngine:
             other = self._grammar.transcribe(audio, audio_format) or None
         if heard.is_unsure and not noisy and not (other and same_sound(other, heard.text)):
             heard = self._whisper.decode_again(samples, language, heard)
-        return judged(heard, other, noisy=noisy)
+        return judged(heard, other, noisy=noisy), heard
 
 
 def _is_doubtful(heard: Decoded) -> bool:

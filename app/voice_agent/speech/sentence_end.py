@@ -36,6 +36,9 @@ class TurnWords:
     closed_phrases: frozenset[str]
     backchannels: frozenset[str]
     digits: frozenset[str]
+    yes: frozenset[str]
+    no: frozenset[str]
+    beside_answer: frozenset[str]
 
 
 @cache
@@ -52,6 +55,9 @@ def turn_words(language: str) -> TurnWords | None:
         closed_phrases=frozenset(given["closed_phrases"].split("\n")) - {""},
         backchannels=frozenset(given["backchannels"].split("\n")) - {""},
         digits=frozenset(given["digits"].split()),
+        yes=frozenset(given["yes"].split()),
+        no=frozenset(given["no"].split()),
+        beside_answer=frozenset(given["beside_answer"].split()),
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import ctranslate2
 import numpy as np
+import orjson
 import soxr
 
 from voice_agent.call.audio import AudioFormat, to_linear
@@ -87,6 +88,9 @@ class WhisperModel:
             path, device="cpu", compute_type="int8", intra_threads=1, inter_threads=1
         )
         self.is_multilingual: bool = self._model.is_multilingual
+        self._path = Path(path)
+        self._tokens: dict[frozenset[str], list[int]] = {}
+        """By the words that they are."""
 
     def speaks(self, language: str) -> bool:
         """Whether it understands a language, such as ``en``."""
@@ -101,14 +105,23 @@ class WhisperModel:
         again = self._decode(samples, int(MORE_SILENCE_S * RATE_HZ), language)
         return max(first, again, key=lambda found: (not found.loops, found.log_probability))
 
+    def first_word(self, samples: Floats, language: str, *kinds: frozenset[str]) -> list[float]:
+        """How likely what is said begins with a word of each kind, by the first token.
+
+        A word of several tokens counts by its first one only where that is a word of the kind, too.
+        """
+        features = _features(samples, int(SILENCE_S * RATE_HZ))
+        prompt = [self._prompt(language)]
+        (found,) = self._model.generate(features, prompt, beam_size=1, max_length=2, return_logits_vocab=True)
+        logits = np.array(found.logits[0][0], np.float32).ravel()
+        chances = np.exp(logits - logits.max())
+        chances /= chances.sum()
+        return [float(chances[self._tokens_of(kind)].sum()) for kind in kinds]
+
     def _decode(self, samples: Floats, silence: int, language: str) -> Decoded:
-        frames = min(len(samples) + silence, LONGEST_S * RATE_HZ) // HOP // 2 * 2  # the encoder halves them
         most = LEAST_TOKENS + TOKENS_A_SECOND * len(samples) // RATE_HZ
-        padded = np.zeros(frames * HOP, np.float32)
-        padded[: len(samples)] = samples[: len(padded)]
-        features = ctranslate2.StorageView.from_array(np.ascontiguousarray(log_mel(padded)[None]))
         (found,) = self._model.generate(
-            features,
+            _features(samples, silence),
             [self._prompt(language)],
             beam_size=1,
             max_length=min(MAX_TOKENS, most),
@@ -117,6 +130,12 @@ class WhisperModel:
         )
         text, loops = without_loops(text_of(found.sequences[0]))
         return Decoded(text, float(found.scores[0]), float(found.no_speech_prob), loops)
+
+    def _tokens_of(self, words: frozenset[str]) -> list[int]:
+        if words not in self._tokens:
+            spelt = enumerate(_vocabulary(self._path))
+            self._tokens[words] = [number for number, token in spelt if token.lstrip("\u0120").lower() in words]
+        return self._tokens[words]
 
     def _prompt(self, language: str) -> list[str]:
         task = [f"<|{language}|>", "<|transcribe|>"] if self.is_multilingual else []
@@ -141,6 +160,22 @@ class WhisperEngine:
         if found.is_unsure:
             found = self._model.decode_again(samples, language, found)
         return found.transcript()
+
+
+def _features(samples: Floats, silence: int) -> Any:
+    """As the encoder takes them."""
+    frames = min(len(samples) + silence, LONGEST_S * RATE_HZ) // HOP // 2 * 2  # the encoder halves them
+    padded = np.zeros(frames * HOP, np.float32)
+    padded[: len(samples)] = samples[: len(padded)]
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(log_mel(padded)[None]))
+
+
+def _vocabulary(path: Path) -> list[str]:
+    """A model's tokens in their order, as the converter writes them, of two formats; none without a file of them."""
+    listed, lines = path / "vocabulary.json", path / "vocabulary.txt"
+    if listed.is_file():
+        return [str(token) for token in orjson.loads(listed.read_bytes())]
+    return lines.read_text(encoding="utf-8").split("\n") if lines.is_file() else []
 
 
 def bundled_model() -> Path:

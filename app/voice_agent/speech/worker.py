@@ -22,7 +22,7 @@ import orjson
 
 from voice_agent.call.audio import FORMATS
 from voice_agent.kit.ear import Transcript
-from voice_agent.speech.engines import EarEngine, Engine, VoiceEngine, load
+from voice_agent.speech.engines import AnswerEngine, EarEngine, Engine, VoiceEngine, load
 from voice_agent.speech.framing import HEADER
 from voice_agent.speech.spoken_form import spoken_form
 
@@ -97,7 +97,10 @@ class _Work:
     def _transcribe(self, head: dict[str, Any], audio: bytes) -> Answer:
         engine = self._engine(head["engine"], head["settings"])
         assert isinstance(engine, EarEngine)
-        found = engine.transcribe(audio, FORMATS[head["format"]], head["language"])
+        transcribe = engine.transcribe
+        if head.get("yes_or_no") and isinstance(engine, AnswerEngine):
+            transcribe = engine.transcribe_answer
+        found = transcribe(audio, FORMATS[head["format"]], head["language"])
         if not isinstance(found, Transcript):
             return {"text": found}, b""
         return {"text": found.text, "certain": found.certain, "alternatives": list(found.alternatives)}, b""

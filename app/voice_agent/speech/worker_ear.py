@@ -30,4 +30,4 @@ class WorkerEar(WorkersOpen, Ear):
     async def transcribe(self, clip: Clip) -> Transcript:
         """What was said. Raises `SpeechFailed`."""
         language = clip.language.partition("-")[0].lower() or DEFAULT_LANGUAGE
-        return await self._workers.transcribe(clip.audio, clip.format, self.name, language)
+        return await self._workers.transcribe(clip.audio, clip.format, self.name, language, yes_or_no=clip.yes_or_no)

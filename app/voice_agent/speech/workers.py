@@ -153,13 +153,26 @@ class SpeechWorkers:
             job.fail(SpeechFailed("The speech workers are closed.", retry=False))
 
     async def transcribe(
-        self, audio: bytes, audio_format: AudioFormat, engine: str, language: str = "en"
+        self,
+        audio: bytes,
+        audio_format: AudioFormat,
+        engine: str,
+        language: str = "en",
+        *,
+        yes_or_no: bool = False,
     ) -> Transcript:
-        """What was said: see `EarEngine.transcribe`. Raises `SpeechFailed`."""
+        """What was said: see `EarEngine.transcribe`, or `AnswerEngine` if `yes_or_no`. Raises `SpeechFailed`."""
         if audio_format.ms(len(audio)) > MAX_CLIP_MS:
             return Transcript(None)
         head, _ = await self._do(
-            {"do": "transcribe", "engine": engine, "format": audio_format.name, "language": language}, audio
+            {
+                "do": "transcribe",
+                "engine": engine,
+                "format": audio_format.name,
+                "language": language,
+                "yes_or_no": yes_or_no,
+            },
+            audio,
         )
         return Transcript(
             head["text"], certain=head.get("certain", True), alternatives=tuple(head.get("alternatives", ()))

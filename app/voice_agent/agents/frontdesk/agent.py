@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from voice_agent.agents.frontdesk import desk, dialog, zones
 from voice_agent.agents.frontdesk.answers import Answer
-from voice_agent.agents.frontdesk.doubts import CallersWords
+from voice_agent.agents.frontdesk.doubts import YES_OR_NO, CallersWords
 from voice_agent.agents.frontdesk.language import DEFAULT, known_languages, language_of
 from voice_agent.agents.frontdesk.memory import Memory
 from voice_agent.agents.scripted import Scripted, ScriptedTurn
@@ -68,6 +68,10 @@ class FrontDesk(Scripted):
         self.language = self._settings.language
         for tag in known_languages():
             language_of(tag)
+
+    def asks_yes_or_no(self, state: Mapping[str, Any]) -> bool:
+        """See `Agent.asks_yes_or_no`."""
+        return bool(state.get("doubt")) or state.get("asked") in YES_OR_NO
 
     async def answer(self, turn: ScriptedTurn) -> AsyncGenerator[str, None]:
         """The decision, once, whatever becomes of the pod; then sentence by sentence, so that the first is early."""

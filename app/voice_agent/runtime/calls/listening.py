@@ -17,11 +17,11 @@ import structlog
 
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
-from voice_agent.call.session_config import spoken_language
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.kit.usage import Meter
+from voice_agent.runtime.calls.caller_clip import caller_clip
 from voice_agent.runtime.calls.early_transcription import EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.calls.transcriber import NOT_KNOWN
@@ -70,8 +70,7 @@ class Listening:
         self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
         self._by_agent = isinstance(ear, AgentEar)
         self._ending = TurnEnding(call, agent)
-        self._language = agent.language
-        """What is spoken where the session does not say it."""
+        self._agent = agent
         self._is_paused = False
         """In an utterance, for so long that it may be over."""
         self._asked_bytes = 0
@@ -202,8 +201,7 @@ class Listening:
         task.add_done_callback(lambda _: turn.cancel())
 
     def _clip(self, audio: bytes) -> Clip:
-        session = self._call.session
-        return Clip(audio, session.input_format, spoken_language(session.fields) or self._language)
+        return caller_clip(self._call, self._agent, audio)
 
     def stop_transcribing(self, item_id: str) -> None:
         """Cancel the transcription of an item, if one is under way."""
