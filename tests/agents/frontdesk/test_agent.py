@@ -136,3 +136,21 @@ def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
     """At the start."""
     with pytest.raises(ValidationError):
         FrontDeskSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "sure"),
+    [
+        ("where is my order four seven", 0.0),
+        ("my order number is 4 7 1", 0.0),
+        ("where is my order for 7-1-1", 1.0),
+        ("order 4711", 1.0),
+        ("where is my order", None),
+        ("order four seven, please", None),
+        ("at three", None),
+        ("", None),
+    ],
+)
+def test_an_order_number_goes_on_until_it_has_four_digits(text: str, sure: float | None) -> None:
+    """Who pauses in it is waited for; of anything else the words decide."""
+    assert FrontDesk().is_finished(text, "en") == sure

@@ -40,6 +40,9 @@ def booked() -> DeskDialog:
         ("order forty seven eleven", "Order number four seven one one was shipped"),
         ("is order number 50 29 out yet", "Order number five zero two nine is packed"),
         ("what can you do", "I can book, move or cancel an appointment"),
+        ("border for 7-1-1", "Order number four seven one one"),
+        ("what time do you close", "We are open from Monday"),
+        ("is there a shop close to me?", "I am sorry"),
     ],
 )
 def test_free_phrasing(said: str, answer: str) -> None:
@@ -56,7 +59,11 @@ def test_free_phrasing(said: str, answer: str) -> None:
         ("cancel my appointment", f"Shall I cancel your appointment on {TUESDAY}?"),
         ("move it from Tuesday to Friday", "Shall I move your appointment from Tuesday the first"),
         ("remind me when I'm supposed to come in", f"Your appointment is on {TUESDAY}."),
-        ("I don't want to cancel anything", "Thank you for calling. Goodbye."),
+        ("I don't want to cancel anything", "Then it stays as it is."),
+        ("no, don't cancel it", "Then it stays as it is."),
+        ("no, that's all", "Thank you for calling. Goodbye."),
+        ("Where is my appointment?", f"Your appointment is on {TUESDAY}."),
+        ("where's my appointment", f"Your appointment is on {TUESDAY}."),
         ("make it three", f"Your appointment is on {TUESDAY} already."),
     ],
 )

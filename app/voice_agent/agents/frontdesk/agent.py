@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Mapping
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,17 @@ from voice_agent.agents.frontdesk.answers import Answer
 from voice_agent.agents.frontdesk.doubts import YES_OR_NO, CallersWords
 from voice_agent.agents.frontdesk.language import DEFAULT, known_languages, language_of
 from voice_agent.agents.frontdesk.memory import Memory
+from voice_agent.agents.frontdesk.plain import NUMBER_DIGITS
+from voice_agent.agents.frontdesk.understanding import understand
 from voice_agent.agents.scripted import Scripted, ScriptedTurn
 from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.kit.agent import Kit
 from voice_agent.kit.events import Asked
+from voice_agent.speech import sentence_end
+from voice_agent.speech.sentence_end import MAX_CHARS
 
+_ANY_DAY = date(2026, 1, 1)
+"""What is said of an order does not depend on it."""
 _SENTENCE_END = re.compile(r"(?<=[.?!:]) +")
 
 
@@ -72,6 +79,15 @@ class FrontDesk(Scripted):
     def asks_yes_or_no(self, state: Mapping[str, Any]) -> bool:
         """See `Agent.asks_yes_or_no`."""
         return bool(state.get("doubt")) or state.get("asked") in YES_OR_NO
+
+    def is_finished(self, text: str, language: str) -> float | None:
+        """See `Agent.is_finished`: an order number goes on until it has all its digits."""
+        wishes = understand(text[-MAX_CHARS:], language_of(language), _ANY_DAY)
+        if not wishes or wishes[-1].task != "order" or not wishes[-1].digits:
+            return None
+        if not wishes[-1].text[-1].isdecimal():
+            return None
+        return sentence_end.FINISHED if len(wishes[-1].digits) >= NUMBER_DIGITS else sentence_end.UNFINISHED
 
     async def answer(self, turn: ScriptedTurn) -> AsyncGenerator[str, None]:
         """The decision, once, whatever becomes of the pod; then sentence by sentence, so that the first is early."""

@@ -24,6 +24,7 @@ from voice_agent.agents.frontdesk.understanding import Understood, understand, u
 
 MAX_LATER = 3
 MAX_LATER_CHARS = 300
+_CHANGES = ("cancel", "move")
 _ANSWERS = frozenset({"right", "wrong", "bye", "thanks", "repeat", "drop"})
 
 
@@ -196,7 +197,8 @@ def _small_answer(heard: Understood, memory: Memory, desk: DeskContext) -> Answe
     """Yes, no, thanks, hello, help."""
     asks, language = heard.intents, desk.language
     if "wrong" in asks:
-        return _no(memory, desk)
+        stays = memory.asked == "more" and any(language.patterns.tasks[task].search(heard.text) for task in _CHANGES)
+        return _dropped(replace(memory, task="cancel"), desk) if stays else _no(memory, desk)
     if "right" in asks and memory.asked in ("offer", "confirm", "callback", "name_right"):
         return _yes(memory, desk)
     if "help" in asks:
