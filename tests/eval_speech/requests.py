@@ -74,6 +74,7 @@ _IN_GRAMMAR: _Told = (
     ("no, thank you", HOURS, "bye"),
     ("could you repeat that?", HOURS, "monday saturday"),
     ("that's all, thank you, goodbye", HOURS, "bye"),
+    ("can i talk to a real person, please?", (), "person|colleague|somebody|someone|human"),
 )
 _FREE: _Told = (
     ("hi there, could you squeeze me in on tuesday afternoon around three?", (), "tuesday three"),
@@ -111,7 +112,7 @@ _FREE: _Told = (
     ("no, don't do that", CANCELLING, "stays"),
     ("sorry, i didn't catch that", HOURS, "monday saturday"),
     ("nope, that's everything, thanks a lot", HOURS, "bye"),
-    ("can i talk to a real person, please?", (), "person|colleague|somebody|someone|human"),
+    ("is there a real person i could talk to?", (), "person|colleague|somebody|someone|human"),
     ("i'd rather speak to somebody in charge", (), "person|colleague|somebody|someone|human"),
     ("are you open on monday, and can i come in at ten?", (), "monday nine five ten"),
     ("where is order four seven one one, and what are your hours on saturday?", (), "shipped saturday ten"),

@@ -49,7 +49,7 @@ async def test_a_yes_that_is_not_understood_is_said_once_more_and_more_slowly() 
     request = Request("x", "cancel my appointment", "free", ("book an appointment on tuesday at three", "yes"))
     outcome, said = await talked(request.text, None, "yes", request=request)
     assert (outcome.success, outcome.asked_back) == (True, 1)
-    assert said[1:] == [Said("yes"), Said("yes", slowly=True)]
+    assert said[1:] == [Said("yes", yes_or_no=True), Said("yes", slowly=True, yes_or_no=True)]
 
 
 async def test_an_answer_to_something_else_is_an_act_that_is_wrong() -> None:
