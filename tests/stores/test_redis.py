@@ -500,3 +500,9 @@ def test_the_password_of_several_hosts_is_not_told_on() -> None:
     """Also where one of them is an IPv6 address, which newer Pythons take for no URL."""
     error = exceptions.ResponseError("WRONGPASS for correct-horse")
     assert words_of(error, "redis+sentinel://me:correct-horse@a:1,[::1]:2/voice") == "WRONGPASS for ***"
+
+
+@pytest.mark.parametrize("url", ["redis://host:1/0", "redis+sentinel://host:1/voice", "redis+cluster://host:1"])
+async def test_a_line_end_behind_a_url_is_none_of_it(url: str) -> None:
+    """As the file of a secret has it."""
+    await open_store(url + "\n", ttl_s=10).close()

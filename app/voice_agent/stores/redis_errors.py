@@ -77,9 +77,10 @@ def parts_of(url: str) -> SplitResult:
     """The parts of a URL that may name several hosts.
 
     By the expression of RFC 3986, appendix B, for `urlsplit` refuses a list with an IPv6 address behind its first host
-    since it checks what stands in brackets (Python 3.11.12 and its like).
+    since it checks what stands in brackets (Python 3.11.12 and its like). As with `urlsplit` a blank or a new line at
+    either end, as a file of a secret has it, is no part of it.
     """
-    found = URL_PARTS.fullmatch(url)
+    found = URL_PARTS.fullmatch(url.strip())
     assert found is not None, "the expression matches any text"
     return SplitResult(*(part or "" for part in found.groups()))
 
