@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.doubles.tones import CHAR_SAMPLES, CUT, LETTER_MS, LETTERS, RATE_HZ, sound_of, words_in, words_of
 from voice_agent.call.alignment import USUAL_CHARS_PER_S
-from voice_agent.call.audio import PCM, PCMA, PCMU, Converter, to_linear
+from voice_agent.call.audio import PCM, PCMA, PCMU, AudioFormat, Converter, to_linear
+from voice_agent.speech.endpointing import Endpointer
 
 WORD = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 TEXT = "It's twenty-one past nine. Really? Aaah, balloon 7:30!"
@@ -59,6 +60,18 @@ def test_words_are_read_at_any_loudness_and_in_noise(loudness: float) -> None:
     noise = np.random.default_rng(7).normal(0, 400, len(sound_of(TEXT)) // 2).astype("<i2").tobytes()
     assert words_in(audioop.mul(sound_of(TEXT), 2, loudness)) == words_of(TEXT)
     assert words_in(audioop.add(sound_of(TEXT), noise, 2)) == words_of(TEXT)
+
+
+@pytest.mark.parametrize("audio_format", [PCM, PCMU], ids=lambda it: it.name)
+@pytest.mark.parametrize("lead_ms", [0, 40, 1000])
+@pytest.mark.parametrize("text", [TEXT, "what is there to be seen", "one two", "abc", "zzzz zzzz"])
+def test_who_listens_for_a_voice_hears_it(audio_format: AudioFormat, lead_ms: int, text: str) -> None:
+    """From the first sample on, and one utterance a text; silence before it makes no difference."""
+    said = bytes(PCM.size(lead_ms)) + sound_of(text)
+    heard = Endpointer(audio_format, threshold=0.5, prefix_padding_ms=300, silence_duration_ms=500)
+    boundaries = heard.feed(Converter(PCM, audio_format).convert(said + bytes(PCM.size(2000))))
+    assert [it.started for it in boundaries] == [True, False]
+    assert audio_format.ms(boundaries[0].at_bytes) <= lead_ms + 200
 
 
 @given(st.integers(0, 5 * CHAR_SAMPLES))

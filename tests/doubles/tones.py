@@ -6,8 +6,9 @@ band. A word is::
     pause  begin  letter  letter  …  end
 
 each part of 48 ms but the pause, with which letters, full stops and blanks pass at an even pace: 15 a second, as people
-speak. (Words of one or two letters take a little longer.) What is read survives another sampling rate, G.711 and
-silence between words.
+speak. (Words of one or two letters take a little longer.) Words begin and end softly, as a voice does: what is as loud
+from its first moment as it is later is a whistle, not a voice, to whom listens for one. What is read survives another
+sampling rate, G.711 and silence between words.
 
 A word that is cut reads as what was left of it with `CUT` where it was cut: "hel…", "…lo", or "…ell…"; it is whole only
 with all of its end. Less than half of a letter is not read, and a word of which no letter is left is none. Where the
@@ -38,6 +39,8 @@ _TONES_HZ = np.arange(16) * 180 + 450
 """The lower eight and the upper eight; a window of 20 ms tells them apart."""
 _AMPLITUDE = 6_000
 """Of each of the two tones."""
+_SOFT_AMPLITUDE = 2_400
+"""Of the tones with which a word begins and ends."""
 _WINDOW_MS, _HOP_MS = 20, 5
 _QUIET = 600
 """RMS of a window that holds no tone."""
@@ -100,7 +103,8 @@ def _letter(symbol: int) -> bytes:
     times = np.arange(RATE_HZ * LETTER_MS // 1000) / RATE_HZ
     low, high = _TONES_HZ[symbol // 8], _TONES_HZ[8 + symbol % 8]
     wave = np.sin(2 * np.pi * low * times) + np.sin(2 * np.pi * high * times)
-    return (_AMPLITUDE * wave).astype("<i2").tobytes()
+    amplitude = _SOFT_AMPLITUDE if symbol in {_BEGIN, _END} else _AMPLITUDE
+    return (amplitude * wave).astype("<i2").tobytes()
 
 
 def _symbols(samples: npt.NDArray[np.int16], rate_hz: int) -> npt.NDArray[np.int64]:

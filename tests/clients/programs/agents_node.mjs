@@ -40,7 +40,8 @@ await run(async () => {
     tools: given.name === 'tool' ? [lookUp] : [],
   });
   const transport = new OpenAIRealtimeWebSocket({ url: `${given.url}/realtime?model=gpt-realtime` });
-  const session = new RealtimeSession(agent, { transport, tracingDisabled: true });
+  const config = given.turn_detection ? { audio: { input: { turnDetection: { type: given.turn_detection } } } } : {};
+  const session = new RealtimeSession(agent, { transport, tracingDisabled: true, config });
   session.on('error', (error) => seen.errors.push(JSON.stringify(error)));
   session.on('audio', (event) => events.put({ type: 'audio', data: event.data }));
   session.transport.on('*', (event) => {

@@ -58,6 +58,8 @@ async def talk() -> None:
     tools = [look_up] if given.name == "tool" else []
     runner = RealtimeRunner(RealtimeAgent(name="caller", instructions="Be kind.", tools=tools))
     model: Any = {"url": f"{given.url}/realtime?model=gpt-realtime", "api_key": "unused"}
+    if given.turn_detection:
+        model["initial_model_settings"] = {"turn_detection": {"type": given.turn_detection}}
     async with await runner.run(model_config=model) as session:
         listener = Listener(session)
         if given.name == "spoken":

@@ -11,6 +11,7 @@ import scenario
 from livekit import rtc
 from livekit.agents import function_tool, llm
 from livekit.plugins.openai.realtime import RealtimeModel
+from openai.types.beta.realtime.session import TurnDetection
 
 given = scenario.given()
 seen = scenario.Seen()
@@ -120,7 +121,10 @@ def note(event: Any) -> None:
 
 async def talk() -> None:
     async with aiohttp.ClientSession() as http:
-        session = RealtimeModel(base_url=given.url, api_key="unused", http_session=http).session()
+        more: dict[str, Any] = {}
+        if given.turn_detection:
+            more["turn_detection"] = TurnDetection(type=given.turn_detection)
+        session = RealtimeModel(base_url=given.url, api_key="unused", http_session=http, **more).session()
         generations: asyncio.Queue[Any] = asyncio.Queue()
         speech_started = asyncio.Event()
         session.on("generation_created", generations.put_nowait)

@@ -50,6 +50,8 @@ class Scenario:
     question: str
     story: str
     """Typed, it is answered for a minute."""
+    turn_detection: str = ""
+    """Its type, where it is not to be the client's own default."""
 
     @property
     def pieces(self) -> list[bytes]:
