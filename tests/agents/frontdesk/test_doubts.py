@@ -9,6 +9,15 @@ from hypothesis import strategies as st
 from tests.agents.frontdesk.dialogs import DeskDialog
 
 ORDER = "Order number four seven one one was shipped"
+READINGS = [
+    "where is order 4711",
+    "where is order 5029",
+    "are you open on friday",
+    "when do you open",
+    "book an appointment",
+    "book next tuesday at three",
+    "cancel my appointment",
+]
 
 
 def test_an_uncertain_order_is_asked_back_and_told_on_a_yes() -> None:
@@ -123,6 +132,133 @@ def test_what_plays_all_the_time_is_asked_about() -> None:
     assert DeskDialog().say(None, was_cut=True).startswith("There is something playing")
     dialog = DeskDialog()
     assert dialog.say("order 4711", was_cut=True) == "Did you say order four seven one one?"
+
+
+def test_after_a_no_the_other_reading_is_asked_about_and_then_no_more() -> None:
+    """Two readings get a question each; then the caller is to say it again."""
+    dialog = DeskDialog()
+    order = "Did you say order {}?"
+    asked = dialog.say("where is order 4711", "where is order 5029", "where is order 1234")
+    assert asked == order.format("four seven one one")
+    assert dialog.say("no") == order.format("five zero two nine")
+    assert dialog.say("no") == "Then please say it again."
+    assert dialog.acts == []
+    dialog.say("where is order 4711", "where is order 1234")
+    assert dialog.say("yes").startswith("Order number one two three four has been delivered.")
+
+
+def test_the_other_reading_is_acted_on_after_a_yes() -> None:
+    """As the first one would have been."""
+    dialog = DeskDialog()
+    dialog.say("where is order 5029", "where is order 4711")
+    dialog.say("no")
+    assert ORDER in dialog.say("yes")
+    assert dialog.acts == ["order 4711"]
+
+
+def test_what_was_denied_is_not_asked_about_when_it_is_heard_again_uncertainly() -> None:
+    """The caller has said something else then; said for certain it holds."""
+    dialog = DeskDialog()
+    dialog.say("where is order 4711", uncertain=True)
+    dialog.say("no")
+    assert dialog.say("my order is 4711", uncertain=True).startswith("I am sorry, I did not understand that.")
+    assert dialog.say("where is order 4711", "where is order 5029") == "Did you say order five zero two nine?"
+    assert ORDER in dialog.say("no, order 4711")
+    assert dialog.memory.denied == ()
+    assert dialog.say("where is order 4711", uncertain=True) == "Did you say order four seven one one?"
+
+
+def test_an_appointment_that_was_read_back_and_denied_is_not_read_back_again() -> None:
+    """The other day that it may have been is, and that is all."""
+    dialog = DeskDialog()
+    shall = "Shall I book {} of December at three in the afternoon?"
+    asked = dialog.say("book next tuesday at three", "book next thursday at three")
+    assert asked == shall.format("Tuesday the first")
+    assert dialog.say("no") == shall.format("Thursday the third")
+    assert dialog.say("no") == "Which day and time would suit you?"
+    again = dialog.say("next tuesday at three", "next thursday at three")
+    assert again.startswith("I am sorry, I did not understand that.")
+    assert dialog.say("next tuesday at three") == shall.format("Tuesday the first")
+
+
+def test_a_day_that_is_denied_with_another_one_beside_it_is_not_asked_about_again() -> None:
+    """Wednesday, heard uncertainly after a no, is a question; the day before it is none any more."""
+    dialog = DeskDialog()
+    dialog.say("are you open on tuesday", uncertain=True)
+    assert "Wednesday" in dialog.say("no, are you open on wednesday", uncertain=True)
+    assert dialog.say("no") == "Then please say it again."
+    assert dialog.say("are you open on tuesday", uncertain=True).startswith("I am sorry")
+
+
+def test_a_question_back_is_said_again_and_stays_open() -> None:
+    """To "pardon?"; and a yes then is one to it."""
+    dialog = DeskDialog()
+    asked = dialog.say("where is order 5029", "where is order 4711")
+    assert dialog.say("pardon?") == asked
+    assert dialog.say("no") == "Did you say order four seven one one?"
+    assert ORDER in dialog.say("yes")
+
+
+def test_an_offer_is_said_again_with_what_else_it_may_have_been() -> None:
+    """And that is asked about after a no."""
+    dialog = DeskDialog()
+    asked = dialog.say("book next tuesday at three", "book next thursday at three")
+    assert dialog.say("pardon?") == asked
+    assert "Thursday" in dialog.say("no")
+
+
+def test_no_to_was_that_a_yes_is_a_no() -> None:
+    """It answers what is open."""
+    dialog = DeskDialog()
+    dialog.say("book next tuesday at three")
+    assert dialog.say("yes", uncertain=True) == "Was that a yes?"
+    assert dialog.say("no") == "Which day and time would suit you?"
+    assert dialog.slots() == []
+
+
+def test_no_to_was_that_a_no_is_asked_about_again() -> None:
+    """Only what names something is not asked about twice: it could be said again in no other way."""
+    dialog = DeskDialog()
+    dialog.say("book next tuesday at three")
+    for _ in range(2):
+        assert dialog.say("no", uncertain=True) == "Was that a no?"
+        assert dialog.say("no") == "Then please say it again."
+    dialog.say("no", uncertain=True)
+    assert dialog.say("yes") == "Which day and time would suit you?"
+    again = dialog.say("next tuesday at three", uncertain=True)
+    assert again.startswith("I am sorry"), "the offer got a no, by way of a question"
+
+
+def test_a_number_with_a_digit_too_many_is_asked_about_once() -> None:
+    """Heard so again after a no, it is asked for anew."""
+    dialog = DeskDialog()
+    dialog.say("where is order 80800")
+    dialog.say("no")
+    assert "Please say it again." in dialog.say("where is order 80800")
+
+
+def test_a_name_that_was_denied_is_not_read_back_again() -> None:
+    """What else it may have been is."""
+    dialog = DeskDialog()
+    for text in ("a person, please", "yes"):
+        dialog.say(text)
+    assert "Smith" in dialog.say("smith", uncertain=True)
+    assert dialog.say("no") == "Then please spell your name, letter by letter."
+    assert "Smit," in dialog.say("smith", "smit")
+
+
+@settings(max_examples=100)
+@given(st.lists(st.lists(st.sampled_from(READINGS), min_size=1, max_size=4, unique=True), max_size=8))
+def test_no_question_is_asked_again_after_a_no(turns: list[list[str]]) -> None:
+    """However often, and among whatever else, an ear hears it uncertainly."""
+    dialog = DeskDialog()
+    denied: set[str] = set()
+    for readings in turns:
+        asked = dialog.say(*readings, uncertain=True)
+        while dialog.asked_back and asked.startswith(("Did", "Would you", "Shall")):
+            assert asked not in denied
+            denied.add(asked)
+            asked = dialog.say("no")
 
 
 WORDS = (

@@ -32,14 +32,20 @@ class Answer:
 
 def idle(memory: Memory) -> Memory:
     """No task under way; what was booked is kept, and so is what waits for its turn."""
-    return Memory(asked="more", appointments=memory.appointments, later=memory.later)
+    return Memory(asked="more", appointments=memory.appointments, later=memory.later, denied=memory.denied)
 
 
 def begun(memory: Memory, task: str) -> Memory:
     """`memory` with that task under way, from its beginning unless it is already."""
     if task == memory.task:
         return memory
-    return Memory(task=task, appointments=memory.appointments, later=memory.later, last=memory.last)
+    return Memory(
+        task=task,
+        appointments=memory.appointments,
+        later=memory.later,
+        last=memory.last,
+        denied=memory.denied,
+    )
 
 
 def done(told: str, memory: Memory, desk: DeskContext, act: str) -> Answer:

@@ -12,6 +12,7 @@ was not understood is said to be so and asked again, in other words each time; n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from voice_agent.agents.frontdesk import booking, doubts, enquiries, person
@@ -25,6 +26,8 @@ from voice_agent.agents.frontdesk.understanding import Understood, understand, u
 MAX_LATER = 3
 MAX_LATER_CHARS = 300
 _CHANGES = ("cancel", "move")
+_READ_BACK = frozenset({"offer", "confirm", "callback", "name_right"})
+"""Questions that read back what is going to be done."""
 _ANSWERS = frozenset({"right", "wrong", "bye", "thanks", "repeat", "drop"})
 
 
@@ -38,20 +41,15 @@ def greet(memory: Memory, desk: DeskContext) -> Answer:
 def decide(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer:
     """The answer to a turn."""
     heard = doubts.weighed(said, memory, desk)
+    answer = None
     if memory.asked == "name" and not memory.doubt and said.text:
-        answer = _name_or_wish(heard, memory, desk)
-        if answer is not None:
-            return _remembered(answer)
-    if not heard.wishes:
-        return _not_understood(said, memory, desk)
-    if memory.doubt:
-        answer = _doubt_answered(heard, memory, desk)
-        return _not_understood(said, memory, desk) if answer is None else _remembered(answer)
-    answer = _answered(heard.wishes, replace(memory, unclear=0), desk)
+        answer = _name_or_wish(said, heard, memory, desk)
+    if answer is None and heard.wishes:
+        answer = _doubt_answered(heard, memory, desk) if memory.doubt else _turn_answered(heard, memory, desk)
     if answer is None:
         return _not_understood(said, memory, desk)
-    if heard.uncertain and not _is_harmless(heard, answer):
-        answer = doubts.asked_back(heard, answer, memory, desk)
+    if answer.acts or (_names_something(heard) and not (heard.uncertain or answer.asks_back)):
+        answer = replace(answer, memory=replace(answer.memory, denied=()))
     return _remembered(answer)
 
 
@@ -59,44 +57,101 @@ def _remembered(answer: Answer) -> Answer:
     return replace(answer, memory=replace(answer.memory, last=answer.text, unclear=0))
 
 
+def _turn_answered(heard: Weighed, memory: Memory, desk: DeskContext) -> Answer | None:
+    """No doubt is open."""
+    if heard.uncertain:
+        return _first_not_denied(doubts.readings(heard, memory, desk), memory, desk)
+    answer = _answered(heard.wishes, replace(memory, unclear=0, others=()), desk)
+    if answer is not None and answer.text == memory.last:  # Said again.
+        return replace(answer, memory=replace(answer.memory, others=memory.others))
+    return answer if answer is None else _with_denied(heard.wishes, answer, memory, desk)
+
+
+def _with_denied(wishes: tuple[Understood, ...], answer: Answer, memory: Memory, desk: DeskContext) -> Answer:
+    """`answer`; of a no to what was read back: that is remembered, and what else it may have been is asked about."""
+    if memory.asked not in _READ_BACK or not _is_bare("wrong", wishes):
+        return answer
+    after = replace(answer.memory, denied=doubts.denied(memory, desk))
+    return _other(memory.others, after, desk) or replace(answer, memory=after)
+
+
+def _other(others: tuple[str, ...], memory: Memory, desk: DeskContext) -> Answer | None:
+    """The question whether it was one of those, in place of what was denied; the last such question."""
+    for text in others:
+        wishes = understand(text, desk.language, desk.today, memory.asked)
+        answer = _first_not_denied([Weighed(text, wishes, True)], memory, desk) if wishes else None
+        if answer is not None and answer.asks_back:
+            return answer
+    return None
+
+
+def _first_not_denied(readings: Iterable[Weighed], memory: Memory, desk: DeskContext) -> Answer | None:
+    """What is asked about a turn that is uncertain; None: nothing that was not denied."""
+    for heard in readings:
+        answer = _answered(heard.wishes, replace(memory, unclear=0, others=()), desk) if heard.wishes else None
+        if answer is None or _is_harmless(heard, answer):
+            return answer
+        answer = doubts.asked_back(heard, answer, replace(memory, others=()), desk)
+        if answer.question not in memory.denied:
+            return answer
+    return None
+
+
 def _is_harmless(heard: Weighed, answer: Answer) -> bool:
     """Whether it does not matter if it was said: a greeting, a "pardon?"."""
-    (first, *more) = heard.wishes
-    return not (more or first.task or first.has_slot or first.digits or answer.acts) and not (
-        first.intents & {"right", "wrong", "bye", "drop", "soonest", "other"}
+    return not (_names_something(heard) or answer.acts) and not (
+        heard.wishes[0].intents & {"right", "wrong", "bye", "drop", "soonest", "other"}
     )
+
+
+def _names_something(heard: Weighed) -> bool:
+    return len(heard.wishes) > 1 or any(wish.task or wish.has_slot or wish.digits for wish in heard.wishes)
+
+
+def _is_bare(intent: str, wishes: tuple[Understood, ...]) -> bool:
+    """Whether it is that, and nothing beside it."""
+    if not wishes:
+        return False
+    first, *more = wishes
+    return intent in first.intents and not (more or first.task or first.has_slot or first.digits)
 
 
 def _doubt_answered(heard: Weighed, memory: Memory, desk: DeskContext) -> Answer | None:
     """After "did you say …?": yes makes it so, no asks for it anew, and anything else is taken for itself."""
-    doubt, memory = memory.doubt, replace(memory, doubt="")
-    first = heard.wishes[0]
+    doubt, without = memory.doubt, replace(memory, doubt="", others=())
     confirmed = understand(doubt, desk.language, desk.today, memory.asked)
-    bare = len(heard.wishes) == 1 and not (first.task or first.has_slot or first.digits)
-    if bare and "wrong" in first.intents:
-        return Answer("", desk.language.say("say_again"), memory, asks_back=True)
-    if bare and "right" in first.intents:
-        answer = _answered(confirmed, replace(memory, unclear=0), desk)
-        if heard.uncertain and answer is not None and any(not _only_tells(act) for act in answer.acts):
-            again = doubts.question(Weighed(doubt, confirmed, True), desk)
-            return Answer("", again, replace(memory, doubt=doubt), asks_back=True)
-        return answer
-    answer = _answered(heard.wishes, replace(memory, unclear=0), desk)
-    if answer is not None and heard.uncertain and not _is_harmless(heard, answer):
-        return doubts.asked_back(heard, answer, memory, desk)
-    return answer
+    if _is_bare("repeat", heard.wishes):
+        return Answer(memory.last, "", memory, asks_back=True)
+    is_denied = "wrong" in heard.wishes[0].intents
+    if is_denied and _is_bare("right", confirmed):
+        return _turn_answered(heard, without, desk)  # "Was that a yes?" "No.": it was one.
+    if is_denied and not _is_bare("wrong", confirmed):
+        without = replace(without, denied=doubts.denied(memory, desk))
+    if _is_bare("wrong", heard.wishes):
+        again = Answer("", desk.language.say("say_again"), without, asks_back=True)
+        return _other(memory.others, without, desk) or again
+    if not _is_bare("right", heard.wishes):
+        return _turn_answered(heard, without, desk)
+    answer = _answered(confirmed, replace(without, unclear=0), desk)
+    if heard.uncertain and answer is not None and any(not _only_tells(act) for act in answer.acts):
+        return Answer("", doubts.question(Weighed(doubt, confirmed, True), desk), memory, asks_back=True)
+    return answer if answer is None else _with_denied(confirmed, answer, without, desk)
 
 
 def _only_tells(act: str) -> bool:
     return act.partition(" ")[0] in enquiries.ENQUIRIES
 
 
-def _name_or_wish(heard: Weighed, memory: Memory, desk: DeskContext) -> Answer | None:
+def _name_or_wish(said: CallersWords, heard: Weighed, memory: Memory, desk: DeskContext) -> Answer | None:
     """A name, where one was asked for and no wish was said."""
     intents = frozenset().union(*(wish.intents for wish in heard.wishes)) if heard.wishes else frozenset()
     if intents & {"repeat", "drop", "bye"} or any(wish.task or wish.digits for wish in heard.wishes):
         return None
-    return person.named(heard.text, memory, desk)
+    for text in (said.text or "", *said.alternatives):
+        answer = person.named(text, memory, desk)
+        if answer is None or not said.uncertain or answer.question not in memory.denied:
+            return answer
+    return None
 
 
 def _answered(wishes: tuple[Understood, ...], memory: Memory, desk: DeskContext) -> Answer | None:
@@ -258,7 +313,7 @@ def _goodbye(memory: Memory, desk: DeskContext) -> Answer:
 def _not_understood(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer:
     """Say so and ask again; other words each time in a row, and from the second time on with what can be said."""
     language, question = desk.language, open_question(memory, desk)
-    memory = replace(memory, unclear=memory.unclear + 1, asked=memory.asked or "help", doubt="")
+    memory = replace(memory, unclear=memory.unclear + 1, asked=memory.asked or "help", doubt="", others=())
     if memory.unclear == 1:
         sorry = "playing" if said.was_cut else "silent" if said.text == "" else "unclear"
         return Answer(language.say(sorry), question, memory, asks_back=True)

@@ -3,15 +3,23 @@
 A transcript is uncertain when its ear says so: little probability, noise, two ears that disagree. Where the texts that
 it may have been mean the same, it is certain after all. Where the answer reads back all that was understood anyway
 ("Shall I book Tuesday at three?"), that is the question; else it is `question`.
+
+::
+
+    heard A, perhaps B ──> "did you say A?" ── yes ──> A is answered
+                                            ── no ───> "did you say B?" ── no ──> "then please say it again"
+
+A question that got a no is not asked again (`Memory.denied`) until something is certain: who is heard to say A once
+more, and that uncertainly, has said something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from voice_agent.agents.frontdesk import saying
-from voice_agent.agents.frontdesk.answers import Answer
+from voice_agent.agents.frontdesk.answers import Answer, open_question
 from voice_agent.agents.frontdesk.desk import DeskContext
 from voice_agent.agents.frontdesk.memory import Memory, Slot
 from voice_agent.agents.frontdesk.plain import plain
@@ -19,6 +27,7 @@ from voice_agent.agents.frontdesk.understanding import Understood, understand
 
 MAX_ALTERNATIVES = 3
 MAX_DOUBT_CHARS = 500
+MAX_DENIED = 8
 YES_OR_NO = frozenset({"confirm", "offer", "callback", "name_right", "more"})
 """Questions that a yes or a no answers."""
 
@@ -43,18 +52,38 @@ class Weighed:
     text: str
     wishes: tuple[Understood, ...]
     uncertain: bool
+    others: tuple[str, ...] = ()
+    """What else it may have been and would mean something else, the likeliest first."""
 
 
 def weighed(said: CallersWords, memory: Memory, desk: DeskContext) -> Weighed:
     """The likeliest meaning there is; of what is uncertain, that which names most: it is asked back as a whole."""
     texts = [said.text or "", *said.alternatives[:MAX_ALTERNATIVES]]
-    meant = [(text, understand(text, desk.language, desk.today, memory.asked)) for text in texts]
-    text, wishes = max(meant, key=lambda each: _named(each[1]))
+    meant = [(text, _meant(text, memory, desk)) for text in texts]
     if not (said.uncertain or said.was_cut):
         return Weighed(texts[0], meant[0][1], False)
-    meanings = {tuple(wish.meaning for wish in each) for _, each in meant}
-    agree = len(meant) > 1 and len(meanings) == 1 and not said.was_cut
-    return Weighed(text, wishes, not agree)
+    text, wishes = max(meant, key=lambda each: _named(each[1]))
+    readings = {_meaning(wishes): text}
+    for other, others_wishes in meant:
+        readings.setdefault(_meaning(others_wishes), other)
+    agree = len(meant) > 1 and len(readings) == 1 and not said.was_cut
+    others = tuple(other for meaning, other in readings.items() if meaning)[1:]
+    return Weighed(text, wishes, not agree, others)
+
+
+def readings(heard: Weighed, memory: Memory, desk: DeskContext) -> Iterator[Weighed]:
+    """What a turn may have been, the likeliest first, each with what would be left of it after a no."""
+    yield heard
+    for at, text in enumerate(heard.others, 1):
+        yield Weighed(text, _meant(text, memory, desk), True, heard.others[at:])
+
+
+def _meant(text: str, memory: Memory, desk: DeskContext) -> tuple[Understood, ...]:
+    return understand(text, desk.language, desk.today, memory.asked)
+
+
+def _meaning(wishes: tuple[Understood, ...]) -> tuple[Understood, ...]:
+    return tuple(wish.meaning for wish in wishes)
 
 
 def _named(wishes: Sequence[Understood]) -> tuple[int, bool]:
@@ -67,12 +96,21 @@ def _named(wishes: Sequence[Understood]) -> tuple[int, bool]:
 
 def asked_back(heard: Weighed, answer: Answer, memory: Memory, desk: DeskContext) -> Answer:
     """In place of `answer`, the question whether this was said; or `answer`, if it only reads back what was heard."""
+    others = tuple(text[-MAX_DOUBT_CHARS:] for text in heard.others)
     read_back = answer.memory.asked in ("offer", "confirm", "name_right") and not answer.acts and not answer.told
     was_open = answer.memory.offer == memory.offer and answer.memory.asked == memory.asked
     if (read_back and not was_open) or answer.asks_back:
-        return replace(answer, asks_back=True)
-    doubted = replace(memory, doubt=heard.text[-MAX_DOUBT_CHARS:])
+        return replace(answer, memory=replace(answer.memory, others=others), asks_back=True)
+    doubted = replace(memory, doubt=heard.text[-MAX_DOUBT_CHARS:], others=others)
     return Answer("", question(heard, desk), doubted, asks_back=True)
+
+
+def denied(memory: Memory, desk: DeskContext) -> tuple[str, ...]:
+    """The questions that got a no, with the one that is open: it gets one."""
+    if not memory.doubt:
+        return (*memory.denied, open_question(memory, desk))[-MAX_DENIED:]
+    wishes = _meant(memory.doubt, memory, desk)
+    return (*memory.denied, question(Weighed(memory.doubt, wishes, True), desk))[-MAX_DENIED:]
 
 
 def question(heard: Weighed, desk: DeskContext) -> str:

@@ -80,8 +80,8 @@ def _wrong_length(digits: str, memory: Memory, desk: DeskContext) -> Answer:
     """An ear adds a zero to a number that sounds long; which order is meant is asked back if only one can be."""
     memory = replace(begun(memory, "order"), asked="order")
     near = [order for order in desk.language.orders if order in _shortened(digits)]
-    if len(near) == 1:
-        question = desk.language.say("doubt_order", digits=saying.digits(near[0], desk.language))
+    question = desk.language.say("doubt_order", digits=saying.digits(near[0], desk.language)) if near else ""
+    if len(near) == 1 and question not in memory.denied:
         return Answer("", question, replace(memory, doubt=near[0]), asks_back=True)
     told = desk.language.say("order_length", digits=saying.digits(digits[:12], desk.language))
     return Answer(told, "", memory, asks_back=True)

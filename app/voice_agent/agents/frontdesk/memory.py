@@ -63,6 +63,10 @@ class Memory:
     """Wishes of the same breath that wait for their turn, in plain words."""
     doubt: str = ""
     """What the caller may have said, and has been asked about; a yes makes it so."""
+    others: tuple[str, ...] = ()
+    """What else the turn may have been that the caller was asked about: the first is asked about after a no."""
+    denied: tuple[str, ...] = ()
+    """Questions that got a no, since something was certain: they are not asked about what is uncertain."""
     zone: str = ""
     """In whose time the slot was said, if not in the caller's."""
     name: str = ""
@@ -80,5 +84,6 @@ class Memory:
             if known.get(name) is not None:
                 known[name] = Slot(**known[name])
         known["appointments"] = tuple(Slot(**slot) for slot in known.get("appointments", ()))
-        known["later"] = tuple(known.get("later", ()))
+        for name in ("later", "others", "denied"):
+            known[name] = tuple(known.get(name, ()))
         return cls(**known)
