@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Python compiles what it imports; compiling all of it at once would cost seconds and 37 MB before the first call.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# It keeps what it compiled, also where images of Python set this: else each process would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 RUN_STAMP := $(VENV)/.installed-run
 LIGHT_STAMP := $(VENV)/.installed-run-light

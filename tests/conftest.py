@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -29,6 +31,12 @@ hypothesis.settings.register_profile(
 # What a shell starts in the background ignores Ctrl+C, and so would all processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Tests start hundreds of processes. Where Python is told to keep nothing that it compiled, as in many images, each of
+# them would compile all that it imports: most of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,16 @@ def test_the_list_of_commands_says_what_their_own_help_says(name: str) -> None:
     assert described.startswith(cli.COMMANDS[name][1])
 
 
+@pytest.mark.parametrize("told_not_to", ["", "1"])
+def test_what_make_and_tests_start_keeps_what_it_compiled(told_not_to: str) -> None:
+    """Images of Python tell it not to; then each of hundreds of processes would compile all that it imports."""
+    script = "import sys; print(sys.dont_write_bytecode)"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
+    begun = os.environ | {"PYTHONDONTWRITEBYTECODE": told_not_to}
+    command = ["make", "--silent", "--eval", f"seen: ; @{sys.executable} -c '{script}'", "seen"]
+    assert subprocess.check_output(command, cwd=Path(__file__).parents[1], env=begun, text=True) == "False\n"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_once(tmp_path: Path, workers: int) -> None:
     """From nothing on the embedded store; the first caller may be there before the speech engines are."""
