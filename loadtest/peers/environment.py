@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+
+import redis
 
 from loadtest.peers.contenders import HERE, Contender, Fronted, Ours, Peer
 from loadtest.peers.ports import free_port
@@ -88,6 +91,11 @@ class Store:
         """Seconds of CPU used by now."""
         return cpu_s(self.process.pid)
 
+    def received_bytes(self) -> int:
+        """All that it was sent by now. Raises `redis.RedisError`."""
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            return cast("dict[str, int]", client.info("stats"))["total_net_input_bytes"]
+
 
 class Environment:
     """Starts servers and the store; made by `opened`, which ends them all."""
@@ -119,6 +127,8 @@ class Environment:
         else:
             command = [sys.executable, "-m", "voice_agent", "serve", "--port", str(port)]
             settings = await self._settings(contender)
+            if contender.sources is not None:
+                settings |= {"PYTHONPATH": str(contender.sources)}
         process = self._spawn(contender.name, command, core, settings)
         await self._listening(process, contender.name, port)
         return Server(contender, process, port)

@@ -108,6 +108,8 @@ class Used:
     us_per_frame: float
     core: float
     store_us: float | None
+    store_bytes: float | None
+    """Sent to the store, a frame."""
     pss_kb: int
 
 
@@ -118,11 +120,13 @@ async def measured(
     await pace.keep(warmup_s)
     tally.forget_times()
     pace.lags_s.clear()
+    sent_bytes = store.received_bytes() if store else 0
     received, cpu_s, store_s = tally.received, server.cpu_s(), store.cpu_s() if store else 0.0
     await pace.keep(seconds)
     received, cpu_s = max(1, tally.received - received), server.cpu_s() - cpu_s
     store_us = (store.cpu_s() - store_s) / received * 1e6 if store else None
-    return Used(cpu_s / received * 1e6, cpu_s / seconds, store_us, server.pss_kb())
+    store_bytes = (store.received_bytes() - sent_bytes) / received if store else None
+    return Used(cpu_s / received * 1e6, cpu_s / seconds, store_us, store_bytes, server.pss_kb())
 
 
 @contextlib.asynccontextmanager

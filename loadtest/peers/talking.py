@@ -20,6 +20,8 @@ WARMUP_S = PERIOD_MS / 1000
 class TalkLoad(Load):
     """`us_per_frame` and `store_us` are of a heard frame with all that is answered to it; `p99_s` is chunks' jitter."""
 
+    store_bytes: float | None
+    """Sent to the store by the server, a heard frame with all that is answered to it."""
     replies: int
     events: int
     """Numbered events that came, warm-up included."""
@@ -51,6 +53,7 @@ async def run_talk(server: Server, store: Store | None, calls: int, seconds: flo
         us_per_frame=used.us_per_frame,
         core=used.core,
         store_us=used.store_us,
+        store_bytes=used.store_bytes,
         p99_s=percentile(tally.jitters_s, 99),
         lag_p99_s=percentile(pace.lags_s, 99),
         wrong=tally.wrong,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loadtest.releases import unpacked
 from tests.chaos.fleet import COLORS, Fleet, Pod
 from tests.servers import RedisServer
 from tests.upgrade.releases import Release
@@ -39,16 +38,9 @@ class Program:
     @classmethod
     def checked_out(cls, before: str, directory: Path) -> Program:
         """A directory with a checkout, or a tag of this repository, which is unpacked into `directory`."""
-        source = Path(before)
-        if not (source / "app").is_dir():
-            source = directory / "before"
-            source.mkdir()
-            git = shutil.which("git") or "git"
-            packed = subprocess.run([git, "-C", ROOT, "archive", before, "app"], check=True, capture_output=True)
-            # Not by `tarfile`, whose filters are younger than the oldest Python that runs this.
-            tar = shutil.which("tar") or "tar"
-            subprocess.run([tar, "-x", "-C", source], input=packed.stdout, check=True)
-        return cls(before, (sys.executable, "-m", "voice_agent"), {"PYTHONPATH": str(source.absolute() / "app")})
+        place = directory / "before"
+        place.mkdir()
+        return cls(before, (sys.executable, "-m", "voice_agent"), {"PYTHONPATH": str(unpacked(before, place) / "app")})
 
 
 def _path(root: Path) -> str:
