@@ -25,6 +25,7 @@ class DeskDialog:
         self.desk = context(at(now), **settings)
         self._stored = json.dumps(Memory().as_json())
         self.hung_up = False
+        self.transfer = ""
         self.acts: list[str] = []
         self.asked_back = False
 
@@ -32,12 +33,13 @@ class DeskDialog:
     def memory(self) -> Memory:
         return Memory.from_json(json.loads(self._stored))
 
-    def say(self, text: str | None, *alternatives: str, uncertain: bool = False, was_cut: bool = False) -> str:
-        """A turn of the caller; the answer."""
-        said = CallersWords(text, uncertain or bool(alternatives), alternatives, was_cut)
+    def say(self, text: str | None, *alternatives: str, uncertain: bool = False, **more: Any) -> str:
+        """A turn of the caller, `more` is of `CallersWords`; the answer."""
+        said = CallersWords(text, uncertain or bool(alternatives), alternatives, **more)
         answer = decide(said, self.memory, self.desk)
         self._stored = json.dumps(answer.memory.as_json())
         self.hung_up = answer.hang_up
+        self.transfer = answer.transfer
         self.acts += answer.acts
         self.asked_back = answer.asks_back
         return answer.text

@@ -12,10 +12,13 @@ from pydantic import ValidationError
 from tests.agents.frontdesk.dialogs import at, message, spoken, typed
 from tests.kit.recording_call import RecordingCall, asked
 from voice_agent.agents.frontdesk import FrontDesk
-from voice_agent.agents.frontdesk.agent import FrontDeskSettings, sentences
+from voice_agent.agents.frontdesk.agent import FrontDeskSettings
+from voice_agent.agents.frontdesk.interruptions import sentences
 from voice_agent.agents.frontdesk.language import language_of
+from voice_agent.call.audio import PCM
 from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.kit.agent import Kit
+from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked
 
 GREETING = language_of("en").say("greeting")
@@ -118,6 +121,19 @@ async def test_an_uncertain_turn_is_asked_back() -> None:
     call = RecordingCall(event)
     await FrontDesk().run(call)
     assert call.texts == [["Did you say order four seven one one?"]]
+
+
+@pytest.mark.parametrize(("clip_ms", "begins"), [(1_500, "Order number"), (2_500, "I am sorry")])
+async def test_a_short_sound_into_an_answer_does_not_stop_it(clip_ms: int, begins: str) -> None:
+    """Nothing was understood of it; how long it took is told by its clip, with the silence around it."""
+    first = RecordingCall(asks(spoken("where is order 4711")))
+    await FrontDesk().run(first)
+    heard = message("assistant", type="output_audio", transcript="Order number four")
+    items = (spoken("where is order 4711"), heard, spoken(None))
+    clip = Clip(bytes(48 * clip_ms), PCM)
+    call = RecordingCall(asked(*items, at_ms=at(), unclear=True, clip=clip), state=first.stored)
+    await FrontDesk().run(call)
+    assert call.texts[0][0].startswith(begins)
 
 
 async def test_a_person_is_transferred_to() -> None:

@@ -14,6 +14,7 @@ from voice_agent.agents.frontdesk.dialog import decide, greet
 from voice_agent.agents.frontdesk.doubts import CallersWords
 from voice_agent.agents.frontdesk.language import language_of
 from voice_agent.agents.frontdesk.memory import Memory
+from voice_agent.speech.sentence_end import is_backchannel
 
 GREETING = language_of("en").say("greeting")
 GOODBYE = language_of("en").say("goodbye")
@@ -261,7 +262,7 @@ def test_any_talk_is_answered_and_stays_storable(texts: list[str | None]) -> Non
     """Whatever is said: an answer, a state that survives JSON, and only appointments that can be kept."""
     dialog = DeskDialog()
     for text in texts:
-        assert dialog.say(text)
+        assert dialog.say(text) or (text and is_backchannel(text))
     for day, minutes in dialog.slots():
         assert day is not None and minutes is not None
         held = datetime.fromisoformat(f"{day}T{minutes // 60:02}:{minutes % 60:02}+00:00")

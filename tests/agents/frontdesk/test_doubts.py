@@ -164,7 +164,7 @@ def test_what_was_denied_is_not_asked_about_when_it_is_heard_again_uncertainly()
     assert dialog.say("my order is 4711", uncertain=True).startswith("I am sorry, I did not understand that.")
     assert dialog.say("where is order 4711", "where is order 5029") == "Did you say order five zero two nine?"
     assert ORDER in dialog.say("no, order 4711")
-    assert dialog.memory.denied == ()
+    assert dialog.memory.readings.denied == ()
     assert dialog.say("where is order 4711", uncertain=True) == "Did you say order four seven one one?"
 
 

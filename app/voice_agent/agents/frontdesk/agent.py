@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -13,20 +11,23 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from voice_agent.agents.frontdesk import desk, dialog, zones
 from voice_agent.agents.frontdesk.answers import Answer
 from voice_agent.agents.frontdesk.doubts import YES_OR_NO, CallersWords
+from voice_agent.agents.frontdesk.interruptions import sentences
 from voice_agent.agents.frontdesk.language import DEFAULT, known_languages, language_of
 from voice_agent.agents.frontdesk.memory import Memory
 from voice_agent.agents.frontdesk.plain import NUMBER_DIGITS
 from voice_agent.agents.frontdesk.understanding import understand
 from voice_agent.agents.scripted import Scripted, ScriptedTurn
-from voice_agent.call.said_by_caller import said_since_last_reply
+from voice_agent.call.said_by_caller import MAX_ITEMS_READ, said_since_last_reply
 from voice_agent.kit.agent import Kit
+from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked
 from voice_agent.speech import sentence_end
 from voice_agent.speech.sentence_end import MAX_CHARS
 
 _ANY_DAY = date(2026, 1, 1)
 """What is said of an order does not depend on it."""
-_SENTENCE_END = re.compile(r"(?<=[.?!:]) +")
+SHORT_CLIP_MS = 1_900
+"""Of a turn with the silence around it: 300 ms before, and 800 after what was not understood."""
 
 
 class FrontDeskSettings(BaseModel):
@@ -128,11 +129,20 @@ def answer_to(turn: ScriptedTurn, settings: FrontDeskSettings) -> Answer:
         uncertain=turn.uncertain,
         alternatives=turn.alternatives,
         was_cut=isinstance(turn.event, Asked) and turn.event.was_cut,
+        heard=_heard(turn.items),
+        is_short=_is_short(turn.clip),
     )
     return dialog.decide(said, memory, context)
 
 
-def sentences(text: str) -> list[str]:
-    """`text` cut after its sentences, each with the blank that follows it, so that all joined are `text`."""
-    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
-    return [text[start:end] for start, end in pairwise(starts) if start < end]
+def _heard(items: Sequence[Mapping[str, Any]]) -> str | None:
+    """What the caller heard of the last answer; None: there is none."""
+    for item in reversed(items[-MAX_ITEMS_READ:]):
+        if item.get("type") == "message" and item.get("role") == "assistant":
+            part = (item.get("content") or [{}])[0]
+            return str(part.get("transcript") or part.get("text") or "")
+    return None
+
+
+def _is_short(clip: Clip | None) -> bool:
+    return clip is not None and clip.format.ms(len(clip.audio)) <= SHORT_CLIP_MS

@@ -32,7 +32,7 @@ class Answer:
 
 def idle(memory: Memory) -> Memory:
     """No task under way; what was booked is kept, and so is what waits for its turn."""
-    return Memory(asked="more", appointments=memory.appointments, later=memory.later, denied=memory.denied)
+    return Memory(asked="more", appointments=memory.appointments, later=memory.later, readings=memory.readings)
 
 
 def begun(memory: Memory, task: str) -> Memory:
@@ -44,7 +44,7 @@ def begun(memory: Memory, task: str) -> Memory:
         appointments=memory.appointments,
         later=memory.later,
         last=memory.last,
-        denied=memory.denied,
+        readings=memory.readings,
     )
 
 

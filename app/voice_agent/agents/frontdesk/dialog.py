@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from voice_agent.agents.frontdesk import booking, doubts, enquiries, person
+from voice_agent.agents.frontdesk import booking, doubts, enquiries, interruptions, person
 from voice_agent.agents.frontdesk.answers import Answer, asking, begun, idle, open_question
 from voice_agent.agents.frontdesk.desk import DeskContext
 from voice_agent.agents.frontdesk.doubts import CallersWords, Weighed
 from voice_agent.agents.frontdesk.memory import Memory
 from voice_agent.agents.frontdesk.plain import NUMBER_DIGITS
-from voice_agent.agents.frontdesk.understanding import Understood, understand, understand_plain
+from voice_agent.agents.frontdesk.understanding import Understood, is_bare, understand, understand_plain
 
 MAX_LATER = 3
 MAX_LATER_CHARS = 300
@@ -33,23 +33,32 @@ _ANSWERS = frozenset({"right", "wrong", "bye", "thanks", "repeat", "drop"})
 
 def greet(memory: Memory, desk: DeskContext) -> Answer:
     """The caller has said nothing yet, or nothing new."""
-    if not memory.last:
-        return _remembered(Answer(desk.language.say("greeting"), "", replace(memory, asked="help")))
-    return _remembered(Answer(desk.language.say("still_here"), open_question(memory, desk), memory))
+    if memory.last:
+        answer = Answer(desk.language.say("still_here"), open_question(memory, desk), memory)
+    else:
+        answer = Answer(desk.language.say("greeting"), "", replace(memory, asked="help"))
+    return interruptions.remembered(_remembered(answer))
 
 
 def decide(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer:
     """The answer to a turn."""
+    answer = interruptions.answer_to(said, memory, desk) or _answer_to(said, memory, desk)
+    return interruptions.remembered(answer)
+
+
+def _answer_to(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer:
     heard = doubts.weighed(said, memory, desk)
     answer = None
     if memory.asked == "name" and not memory.doubt and said.text:
         answer = _name_or_wish(said, heard, memory, desk)
     if answer is None and heard.wishes:
         answer = _doubt_answered(heard, memory, desk) if memory.doubt else _turn_answered(heard, memory, desk)
+    if answer is None and said.text and memory.said.text and interruptions.says_nothing(said, desk):
+        return Answer("", "", memory)
     if answer is None:
         return _not_understood(said, memory, desk)
     if answer.acts or (_names_something(heard) and not (heard.uncertain or answer.asks_back)):
-        answer = replace(answer, memory=replace(answer.memory, denied=()))
+        answer = replace(answer, memory=answer.memory.reading(denied=()))
     return _remembered(answer)
 
 
@@ -61,18 +70,18 @@ def _turn_answered(heard: Weighed, memory: Memory, desk: DeskContext) -> Answer 
     """No doubt is open."""
     if heard.uncertain:
         return _first_not_denied(doubts.readings(heard, memory, desk), memory, desk)
-    answer = _answered(heard.wishes, replace(memory, unclear=0, others=()), desk)
+    answer = _answered(heard.wishes, replace(memory, unclear=0).reading(others=()), desk)
     if answer is not None and answer.text == memory.last:  # Said again.
-        return replace(answer, memory=replace(answer.memory, others=memory.others))
+        return replace(answer, memory=answer.memory.reading(others=memory.readings.others))
     return answer if answer is None else _with_denied(heard.wishes, answer, memory, desk)
 
 
 def _with_denied(wishes: tuple[Understood, ...], answer: Answer, memory: Memory, desk: DeskContext) -> Answer:
     """`answer`; of a no to what was read back: that is remembered, and what else it may have been is asked about."""
-    if memory.asked not in _READ_BACK or not _is_bare("wrong", wishes):
+    if memory.asked not in _READ_BACK or not is_bare("wrong", wishes):
         return answer
-    after = replace(answer.memory, denied=doubts.denied(memory, desk))
-    return _other(memory.others, after, desk) or replace(answer, memory=after)
+    after = answer.memory.reading(denied=doubts.denied(memory, desk))
+    return _other(memory.readings.others, after, desk) or replace(answer, memory=after)
 
 
 def _other(others: tuple[str, ...], memory: Memory, desk: DeskContext) -> Answer | None:
@@ -88,11 +97,11 @@ def _other(others: tuple[str, ...], memory: Memory, desk: DeskContext) -> Answer
 def _first_not_denied(readings: Iterable[Weighed], memory: Memory, desk: DeskContext) -> Answer | None:
     """What is asked about a turn that is uncertain; None: nothing that was not denied."""
     for heard in readings:
-        answer = _answered(heard.wishes, replace(memory, unclear=0, others=()), desk) if heard.wishes else None
+        answer = _answered(heard.wishes, replace(memory, unclear=0).reading(others=()), desk) if heard.wishes else None
         if answer is None or _is_harmless(heard, answer):
             return answer
-        answer = doubts.asked_back(heard, answer, replace(memory, others=()), desk)
-        if answer.question not in memory.denied:
+        answer = doubts.asked_back(heard, answer, memory.reading(others=()), desk)
+        if answer.question not in memory.readings.denied:
             return answer
     return None
 
@@ -108,29 +117,21 @@ def _names_something(heard: Weighed) -> bool:
     return len(heard.wishes) > 1 or any(wish.task or wish.has_slot or wish.digits for wish in heard.wishes)
 
 
-def _is_bare(intent: str, wishes: tuple[Understood, ...]) -> bool:
-    """Whether it is that, and nothing beside it."""
-    if not wishes:
-        return False
-    first, *more = wishes
-    return intent in first.intents and not (more or first.task or first.has_slot or first.digits)
-
-
 def _doubt_answered(heard: Weighed, memory: Memory, desk: DeskContext) -> Answer | None:
     """After "did you say …?": yes makes it so, no asks for it anew, and anything else is taken for itself."""
-    doubt, without = memory.doubt, replace(memory, doubt="", others=())
+    doubt, without = memory.doubt, replace(memory, doubt="").reading(others=())
     confirmed = understand(doubt, desk.language, desk.today, memory.asked)
-    if _is_bare("repeat", heard.wishes):
+    if is_bare("repeat", heard.wishes):
         return Answer(memory.last, "", memory, asks_back=True)
     is_denied = "wrong" in heard.wishes[0].intents
-    if is_denied and _is_bare("right", confirmed):
+    if is_denied and is_bare("right", confirmed):
         return _turn_answered(heard, without, desk)  # "Was that a yes?" "No.": it was one.
-    if is_denied and not _is_bare("wrong", confirmed):
-        without = replace(without, denied=doubts.denied(memory, desk))
-    if _is_bare("wrong", heard.wishes):
+    if is_denied and not is_bare("wrong", confirmed):
+        without = without.reading(denied=doubts.denied(memory, desk))
+    if is_bare("wrong", heard.wishes):
         again = Answer("", desk.language.say("say_again"), without, asks_back=True)
-        return _other(memory.others, without, desk) or again
-    if not _is_bare("right", heard.wishes):
+        return _other(memory.readings.others, without, desk) or again
+    if not is_bare("right", heard.wishes):
         return _turn_answered(heard, without, desk)
     answer = _answered(confirmed, replace(without, unclear=0), desk)
     if heard.uncertain and answer is not None and any(not _only_tells(act) for act in answer.acts):
@@ -149,7 +150,7 @@ def _name_or_wish(said: CallersWords, heard: Weighed, memory: Memory, desk: Desk
         return None
     for text in (said.text or "", *said.alternatives):
         answer = person.named(text, memory, desk)
-        if answer is None or not said.uncertain or answer.question not in memory.denied:
+        if answer is None or not said.uncertain or answer.question not in memory.readings.denied:
             return answer
     return None
 
@@ -313,7 +314,7 @@ def _goodbye(memory: Memory, desk: DeskContext) -> Answer:
 def _not_understood(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer:
     """Say so and ask again; other words each time in a row, and from the second time on with what can be said."""
     language, question = desk.language, open_question(memory, desk)
-    memory = replace(memory, unclear=memory.unclear + 1, asked=memory.asked or "help", doubt="", others=())
+    memory = replace(memory, unclear=memory.unclear + 1, asked=memory.asked or "help", doubt="").reading(others=())
     if memory.unclear == 1:
         sorry = "playing" if said.was_cut else "silent" if said.text == "" else "unclear"
         return Answer(language.say(sorry), question, memory, asks_back=True)

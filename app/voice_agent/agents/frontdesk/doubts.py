@@ -9,7 +9,7 @@ it may have been mean the same, it is certain after all. Where the answer reads 
     heard A, perhaps B ──> "did you say A?" ── yes ──> A is answered
                                             ── no ───> "did you say B?" ── no ──> "then please say it again"
 
-A question that got a no is not asked again (`Memory.denied`) until something is certain: who is heard to say A once
+A question that got a no is not asked again (`Readings.denied`) until something is certain: who is heard to say A once
 more, and that uncertainly, has said something else.
 """
 
@@ -43,6 +43,10 @@ class CallersWords:
     """What else it may have been, the likeliest first."""
     was_cut: bool = False
     """The turn went on for so long that it was ended: music on hold, a television."""
+    heard: str | None = None
+    """Of the last answer, before this was said; None: that is not known, and all of it counts as heard."""
+    is_short: bool = False
+    """It was a sound of less than a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +104,17 @@ def asked_back(heard: Weighed, answer: Answer, memory: Memory, desk: DeskContext
     read_back = answer.memory.asked in ("offer", "confirm", "name_right") and not answer.acts and not answer.told
     was_open = answer.memory.offer == memory.offer and answer.memory.asked == memory.asked
     if (read_back and not was_open) or answer.asks_back:
-        return replace(answer, memory=replace(answer.memory, others=others), asks_back=True)
-    doubted = replace(memory, doubt=heard.text[-MAX_DOUBT_CHARS:], others=others)
+        return replace(answer, memory=answer.memory.reading(others=others), asks_back=True)
+    doubted = replace(memory, doubt=heard.text[-MAX_DOUBT_CHARS:]).reading(others=others)
     return Answer("", question(heard, desk), doubted, asks_back=True)
 
 
 def denied(memory: Memory, desk: DeskContext) -> tuple[str, ...]:
     """The questions that got a no, with the one that is open: it gets one."""
     if not memory.doubt:
-        return (*memory.denied, open_question(memory, desk))[-MAX_DENIED:]
+        return (*memory.readings.denied, open_question(memory, desk))[-MAX_DENIED:]
     wishes = _meant(memory.doubt, memory, desk)
-    return (*memory.denied, question(Weighed(memory.doubt, wishes, True), desk))[-MAX_DENIED:]
+    return (*memory.readings.denied, question(Weighed(memory.doubt, wishes, True), desk))[-MAX_DENIED:]
 
 
 def question(heard: Weighed, desk: DeskContext) -> str:

@@ -81,7 +81,7 @@ def _wrong_length(digits: str, memory: Memory, desk: DeskContext) -> Answer:
     memory = replace(begun(memory, "order"), asked="order")
     near = [order for order in desk.language.orders if order in _shortened(digits)]
     question = desk.language.say("doubt_order", digits=saying.digits(near[0], desk.language)) if near else ""
-    if len(near) == 1 and question not in memory.denied:
+    if len(near) == 1 and question not in memory.readings.denied:
         return Answer("", question, replace(memory, doubt=near[0]), asks_back=True)
     told = desk.language.say("order_length", digits=saying.digits(digits[:12], desk.language))
     return Answer(told, "", memory, asks_back=True)

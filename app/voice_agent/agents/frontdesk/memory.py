@@ -6,7 +6,7 @@ into `Slot`; and what is read back before it is done is an `offer`, which that r
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from voice_agent.agents.frontdesk import saying
@@ -39,6 +39,25 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """What was said last, and what was to follow it."""
+
+    text: str = ""
+    then: str = ""
+    """``hang_up``, ``transfer``, or ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What an uncertain turn may have been, and what it was not."""
+
+    others: tuple[str, ...] = ()
+    """Beside what the caller was asked about: the first of them is asked about after a no."""
+    denied: tuple[str, ...] = ()
+    """Questions that got a no, since something was certain: they are not asked about what is uncertain."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What is remembered of a call from turn to turn."""
 
@@ -59,18 +78,22 @@ class Memory:
     """Turns in a row that were not understood."""
     last: str = ""
     """What was said last, for "pardon?"."""
+    said: LastAnswer = field(default_factory=LastAnswer)
+    """The last answer, whatever it was: it goes on where a sound cuts it."""
     later: tuple[str, ...] = ()
     """Wishes of the same breath that wait for their turn, in plain words."""
     doubt: str = ""
     """What the caller may have said, and has been asked about; a yes makes it so."""
-    others: tuple[str, ...] = ()
-    """What else the turn may have been that the caller was asked about: the first is asked about after a no."""
-    denied: tuple[str, ...] = ()
-    """Questions that got a no, since something was certain: they are not asked about what is uncertain."""
+    readings: Readings = field(default_factory=Readings)
+    """Of what was said uncertainly."""
     zone: str = ""
     """In whose time the slot was said, if not in the caller's."""
     name: str = ""
     """Of the caller, for the call back."""
+
+    def reading(self, **changed: tuple[str, ...]) -> Memory:
+        """With those fields of `readings`."""
+        return replace(self, readings=replace(self.readings, **changed))
 
     def as_json(self) -> dict[str, Any]:
         """The shape it is stored in."""
@@ -84,6 +107,8 @@ class Memory:
             if known.get(name) is not None:
                 known[name] = Slot(**known[name])
         known["appointments"] = tuple(Slot(**slot) for slot in known.get("appointments", ()))
-        for name in ("later", "others", "denied"):
-            known[name] = tuple(known.get(name, ()))
+        known["later"] = tuple(known.get("later", ()))
+        readings, said = known.get("readings", {}), known.get("said", {})
+        known["readings"] = Readings(tuple(readings.get("others", ())), tuple(readings.get("denied", ())))
+        known["said"] = LastAnswer(said.get("text", ""), said.get("then", ""))
         return cls(**known)

@@ -13,7 +13,7 @@ Rules where languages leave room:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -69,6 +69,14 @@ class Understood:
 def understand(text: str, language: Language, today: date, due: str = "") -> tuple[Understood, ...]:
     """What `text` means on the day `today`, wish by wish; none for nothing. `due`: what was asked (`Memory.asked`)."""
     return tuple(_wishes(plain(text, language), language, today, due))
+
+
+def is_bare(intent: str, wishes: Sequence[Understood]) -> bool:
+    """Whether they are that, and nothing beside it."""
+    if len(wishes) != 1:
+        return False
+    (only,) = wishes
+    return intent in only.intents and not (only.task or only.has_slot or only.digits)
 
 
 def understand_plain(words: str, language: Language, today: date) -> Understood:
