@@ -12,7 +12,6 @@ from tests.servers import free_port
 from voice_agent import extras
 from voice_agent.agent_settings import AgentSettings
 from voice_agent.agents.files import AgentFile
-from voice_agent.agents.opening import AgentNotOpened
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.bootstrap_agents import PodAgents, make_agents
 from voice_agent.call.audio import PCM
@@ -20,6 +19,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Ear
+from voice_agent.kit.opening import NotOpened
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.providers.errors import ProviderFailed
 from voice_agent.settings import Settings
@@ -202,9 +202,47 @@ async def test_voices_are_opened_before_agents_and_closed_behind_them() -> None:
 async def test_a_start_that_fails_leaves_nothing_open() -> None:
     """Neither the agent that failed nor the voice."""
     log: list[str] = []
-    with pytest.raises(AgentNotOpened, match="cannot be opened: OSError"):
+    with pytest.raises(NotOpened, match="cannot be opened: OSError"):
         await of(Speaking(log, fails=True)).open()
     assert log == ["open voice", "open agent", "close agent", "close voice"]
+
+
+class NoMicrophone(Ear):
+    """Needs what there is not."""
+
+    name = "no-microphone"
+
+    async def open(self) -> None:
+        raise LookupError("no microphone")
+
+
+class NoLoudspeaker(OwnVoice):
+    """So does this."""
+
+    async def open(self) -> None:
+        raise LookupError("no loudspeaker")
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (
+            NoMicrophone(),
+            r"^The ear 'no-microphone' cannot be opened: LookupError: no microphone \(test_boot.*, line \d+\)",
+        ),
+        (NoLoudspeaker([]), r"^The voice 'own' cannot be opened: LookupError: no loudspeaker \(test_boot"),
+    ],
+)
+async def test_an_ear_or_a_voice_that_does_not_open_is_told_in_one_line(part: Ear | Voice, line: str) -> None:
+    """As an agent is; what was opened before it is closed."""
+    agent = Speaking([])
+    if isinstance(part, Ear):
+        agent.ear = part
+    else:
+        agent.voice = part
+    with pytest.raises(NotOpened, match=line) as raised:
+        await of(agent).open()
+    assert "\n" not in str(raised.value)
 
 
 async def test_a_voice_that_cannot_get_ready_keeps_its_agent_from_it() -> None:
@@ -272,7 +310,7 @@ async def test_a_voice_that_did_not_open_is_not_tried_again_for_the_next_one(nam
 class Mine""",
     )
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
-    with pytest.raises(OSError, match="no sound"):
+    with pytest.raises(NotOpened, match="no sound"):
         await agents.reload("mine")
     (tmp_path / "mine.py").write_text(CODE, encoding="utf-8")
     await agents.reload("mine")

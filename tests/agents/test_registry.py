@@ -7,10 +7,10 @@ from structlog.testing import capture_logs
 
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.loopback import Loopback
-from voice_agent.agents.opening import AgentNotOpened
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
+from voice_agent.kit.opening import NotOpened
 
 
 def registry(*agents: Agent, default: str = "") -> AgentRegistry:
@@ -106,7 +106,7 @@ async def test_what_was_opened_is_closed_when_another_fails() -> None:
     """No worker is left behind by a start that failed."""
     log: list[str] = []
     agents = registry(Noted("a", log), Noted("b", log, fails=True), Noted("c", log))
-    with pytest.raises(AgentNotOpened, match=r"^The agent 'b' cannot be opened: b\. Mend it, "):
+    with pytest.raises(NotOpened, match=r"^The agent 'b' cannot be opened: b\. Mend it, "):
         await agents.open()
     assert log == ["open a {}", "open b {}", "close b", "close a"]
 
@@ -120,12 +120,12 @@ class Wrong(Noted):
 
 async def test_whoever_starts_an_agent_with_a_mistake_reads_one_line() -> None:
     """Which agent, what is wrong and where; the traceback is for who asks for it."""
-    with capture_logs() as logs, pytest.raises(AgentNotOpened) as raised:
+    with capture_logs() as logs, pytest.raises(NotOpened) as raised:
         await registry(Wrong("a")).open()
     said = str(raised.value)
     assert said.startswith("The agent 'a' cannot be opened: KeyError: 'model' (test_registry.py, line ")
     assert "\n" not in said
-    assert [(line["log_level"], line["agent"]) for line in logs] == [("debug", "a")]
+    assert [(line["log_level"], line["what"]) for line in logs] == [("debug", "agent 'a'")]
 
 
 async def test_what_the_server_says_of_it_is_told_as_it_is() -> None:

@@ -14,6 +14,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.kit.opening import NotOpened
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.speech import providers
 from voice_agent.speech.providers import SpeechProviders
@@ -163,7 +164,7 @@ async def test_one_that_is_asked_for_later_is_opened_later(found: SpeechProvider
     await found.open()
     await found.ready()
     found.ear_for(agent(NotedEar("third", log, fails=True)))
-    with pytest.raises(OSError, match="third"):
+    with pytest.raises(NotOpened, match="third"):
         await found.open()
     assert log == ["open first", "open second", "ready first", "ready second", "open third", "close third"]
     await found.close()
@@ -192,7 +193,7 @@ async def test_one_that_does_not_open_closes_the_others(found: SpeechProviders) 
     found.ear_for(agent(NotedEar("one", log)))
     found.ear_for(agent(NotedEar("two", log, fails=True)))
     found.ear_for(agent(NotedEar("three", log)))
-    with pytest.raises(OSError, match="two"):
+    with pytest.raises(NotOpened, match="two"):
         await found.open()
     assert log == ["open one", "open two", "close two", "close one"]
 

@@ -15,12 +15,12 @@ from typing import Any
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.files import FILE, AgentFile
 from voice_agent.agents.loopback import Loopback
-from voice_agent.agents.opening import told_in_one_line
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.naming import is_name
+from voice_agent.kit.opening import told_in_one_line
 
 ENTRY_POINT_GROUP = "voice_agent.agents"
 FRONTDESK = "frontdesk"

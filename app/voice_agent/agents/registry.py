@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import structlog
 
 from voice_agent.agents.files import AgentFile
-from voice_agent.agents.opening import AgentNotOpened
-from voice_agent.errors import ConnectionRefused, SettingsError, VoiceAgentError
+from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
+from voice_agent.kit.opening import opening
 from voice_agent.speech.silero import silero_model
 
 log = structlog.get_logger(__name__)
@@ -74,12 +74,13 @@ class AgentRegistry:
     async def open(self, kits: Mapping[str, Kit] | None = None) -> None:
         """Open every agent, with the kit of its name. When one fails, those before it are closed.
 
-        Raises `AgentNotOpened`, or the error that the agent raised if that is the server's own.
+        Raises `NotOpened`, or the error that the agent raised if that is the server's own.
         """
         try:
             for name, one in self.served.items():
                 self._opened.push_async_callback(self._close, name)
-                await _open(name, one.agent, (kits or {}).get(name) or Kit())
+                with opening(f"agent {name!r}"):
+                    await one.agent.open((kits or {}).get(name) or Kit())
         except BaseException:
             await self.close()
             raise
@@ -99,16 +100,6 @@ class AgentRegistry:
 
     def _known(self) -> str:
         return ", ".join(repr(name) for name in self.names)
-
-
-async def _open(name: str, agent: Agent, kit: Kit) -> None:
-    try:
-        await agent.open(kit)
-    except VoiceAgentError:
-        raise
-    except Exception as error:
-        log.debug("agent not opened", agent=name, exc_info=error)
-        raise AgentNotOpened(name, error) from error
 
 
 def _alike(one: ServedAgent, other: ServedAgent, prefix: str) -> str:

@@ -20,6 +20,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, NATURAL, PIPER, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.ear import Ear
+from voice_agent.kit.opening import opening
 from voice_agent.kit.voice import Voice
 from voice_agent.providers.client import ProviderClient
 from voice_agent.speech.fallback_ear import FallbackEar
@@ -137,14 +138,18 @@ class SpeechProviders:
         return self._use(found)
 
     async def open(self) -> None:
-        """Open each that was asked for and is not open. When one fails, those of this time are closed; it is raised."""
-        async with AsyncExitStack() as opening:
+        """Open each that was asked for and is not open. When one fails, those of this time are closed.
+
+        Raises `NotOpened`, or the error that it raised if that is the server's own.
+        """
+        async with AsyncExitStack() as undoing:
             for provider in self._used:
                 if not _is_in(provider, self._open):
-                    opening.push_async_callback(self._close_one, provider)
+                    undoing.push_async_callback(self._close_one, provider)
                     self._open.append(provider)
-                    await provider.open()
-            self._opened.push_async_callback(opening.pop_all().aclose)
+                    with opening(f"{'ear' if isinstance(provider, Ear) else 'voice'} {provider.name!r}"):
+                        await provider.open()
+            self._opened.push_async_callback(undoing.pop_all().aclose)
 
     def forget_unopened(self) -> None:
         """Those that were asked for and are not open are not wanted any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voice_agent.agents.opening import AgentNotOpened, told_in_one_line
+from voice_agent.kit.opening import NotOpened, told_in_one_line
 
 
 def raised(error: Exception) -> Exception:
@@ -21,5 +21,5 @@ def test_it_is_told_where_the_mistake_is() -> None:
 
 def test_the_line_names_the_agent() -> None:
     """And what to do."""
-    said = str(AgentNotOpened("mine", OSError("no sound")))
+    said = str(NotOpened("agent 'mine'", OSError("no sound")))
     assert said.startswith("The agent 'mine' cannot be opened: no sound. Mend it, ")
