@@ -61,6 +61,13 @@ async def test_what_a_caller_says_is_heard(workers: SpeechWorkers) -> None:
     assert await workers.transcribe(said, PCM, "pocketsphinx") == Transcript("next tuesday")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux tells them")
+async def test_a_worker_has_one_thread(workers: SpeechWorkers) -> None:
+    """Those of numpy's would wait for each other busily, at the cost of the other workers."""
+    (pid,) = pids_of(workers)
+    assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+
+
 async def test_no_speech_is_the_empty_text(workers: SpeechWorkers) -> None:
     """Silence is "" and not None."""
     assert await workers.transcribe(bytes(PCM.size(2000)), PCM, "pocketsphinx") == Transcript("")

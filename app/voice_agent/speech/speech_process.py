@@ -27,6 +27,11 @@ Engines = Mapping[str, Mapping[str, Any]]
 """Engines by name, with the settings that they are loaded with."""
 
 
+ONE_THREAD = ("OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1")
+"""A worker does one job at a time. With more, numpy's threads wait for each other busily: a sixth of an ear's CPU time,
+taken from the other workers."""
+
+
 class SpeechFailed(VoiceAgentError):
     """A job could not be done; `retry` tells whether a later try may succeed."""
 
@@ -63,7 +68,15 @@ class SpeechProcess:
             with theirs:
                 # Not in a thread: on Linux the worker dies with the thread that started it.
                 process = subprocess.Popen(  # noqa: ASYNC220
-                    [sys.executable, "-m", "voice_agent.speech.worker", str(theirs.fileno()), str(os.getpid())],
+                    [
+                        "/usr/bin/env",
+                        *ONE_THREAD,
+                        sys.executable,
+                        "-m",
+                        "voice_agent.speech.worker",
+                        str(theirs.fileno()),
+                        str(os.getpid()),
+                    ],
                     cwd=Path(voice_agent.__file__).parent.parent,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
