@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
@@ -22,6 +21,7 @@ from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 FRAME = b"\x01\x00" * 480
 """20 ms of PCM."""
@@ -164,7 +164,7 @@ def remembered(call: CallRecord) -> dict[str, Any]:
 def stored(call: CallRecord) -> Snapshot:
     """What a store holds after one write of everything and one of the rest."""
     store = MemoryStore(ttl_s=60)
-    asyncio.run(store.commit([take_write(call, 0)]))
-    held = asyncio.run(store.load(call.call_id))
+    run_now(store.commit([take_write(call, 0)]))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     return held

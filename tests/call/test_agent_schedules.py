@@ -5,7 +5,6 @@ What must be so after each step is said by a model, which forgets what a pod for
 
 from __future__ import annotations
 
-import asyncio
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -23,6 +22,7 @@ from voice_agent.call.beginnings import CallClaimed, begin
 from voice_agent.call.changes import Snapshot
 from voice_agent.stores.base import Claim, Claimed
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 WORLD = "speak stop heard typed outside output dtmf cancel drop cut due".split()
 AGENT = "begin begin_firmly text audio end once result tool send timer done done broken".split()
@@ -170,13 +170,13 @@ class Schedule:
     def write(self) -> None:
         """All that changed is durable."""
         effects = machine.step(self.call, inputs.TakeWrite(), self.now_ms)
-        asyncio.run(self.store.commit([effects[0].write]))  # type: ignore[union-attr]
+        run_now(self.store.commit([effects[0].write]))  # type: ignore[union-attr]
         self.saved = deepcopy(self.known)
 
     def snapshot(self) -> Snapshot:
         """The store's, claimed for the next pod."""
         claim = Claim(self.call.call_id, "pod-b", "green", self.now_ms, name=f"claim-{self.now_ms}")
-        claimed = asyncio.run(self.store.claim(claim))
+        claimed = run_now(self.store.claim(claim))
         assert isinstance(claimed, Claimed)
         self.epoch = claimed.epoch
         return claimed.snapshot

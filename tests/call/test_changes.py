@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 EVENTS = [OutboxEntry(1, b"{}", b"a"), OutboxEntry(2, b"{}", b"bc")]
 SPEECH = [SpeechEntry(1, "item_1", b"def"), SpeechEntry(2, "item_1", b"g")]
@@ -18,19 +17,19 @@ def test_a_write_of_nothing_changes_nothing() -> None:
     whole = CallWrite("call_a", 1, fields={"a": b"1"}, items={"i": b"2"}, events=EVENTS, speech=SPEECH, whole=True)
     nothing = CallWrite("call_a", 1)
     assert nothing.keep_events_from == nothing.keep_speech_from == 0
-    assert asyncio.run(store.commit([whole])) == [WriteOutcome.COMMITTED]
-    before = asyncio.run(store.load("call_a"))
-    assert asyncio.run(store.commit([nothing, nothing])) == [WriteOutcome.COMMITTED] * 2
-    assert asyncio.run(store.load("call_a")) == before
-    assert asyncio.run(MemoryStore(ttl_s=60).commit([nothing])) == [WriteOutcome.UNKNOWN]
+    assert run_now(store.commit([whole])) == [WriteOutcome.COMMITTED]
+    before = run_now(store.load("call_a"))
+    assert run_now(store.commit([nothing, nothing])) == [WriteOutcome.COMMITTED] * 2
+    assert run_now(store.load("call_a")) == before
+    assert run_now(MemoryStore(ttl_s=60).commit([nothing])) == [WriteOutcome.UNKNOWN]
 
 
 def test_a_write_without_a_number_comes_after_any_other() -> None:
     """It is neither late nor early."""
     store = MemoryStore(ttl_s=60)
     writes = [CallWrite("call_a", 1, revision=5, whole=True), CallWrite("call_a", 1, fields={"a": b"1"})]
-    assert asyncio.run(store.commit(writes)) == [WriteOutcome.COMMITTED] * 2
-    held = asyncio.run(store.load("call_a"))
+    assert run_now(store.commit(writes)) == [WriteOutcome.COMMITTED] * 2
+    held = run_now(store.load("call_a"))
     assert held is not None
     assert held.fields["a"] == b"1"
 

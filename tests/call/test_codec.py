@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -38,6 +36,7 @@ from voice_agent.call.status import Status
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create text audio function finish
@@ -101,19 +100,19 @@ def check(call: CallRecord, steps: list[str], *, at_once: bool) -> None:
     """Written in pieces at any moments, then read by another pod: the same call, field by field."""
     store = MemoryStore(ttl_s=60)
     call.record.write_whole = True
-    asyncio.run(store.commit([take_write(call, 0)]))
+    run_now(store.commit([take_write(call, 0)]))
     for number, step in enumerate(steps):
         if step == "skip":
             skip_write(call)  # The store is away.
         elif step in ("write", "whole"):
             call.record.write_whole = call.record.write_whole or step == "whole"
-            asyncio.run(store.commit([take_write(call, 0)]))
+            run_now(store.commit([take_write(call, 0)]))
         else:
             act(call, step, number)
             if at_once:
-                asyncio.run(store.commit([take_write(call, 0)]))
-    asyncio.run(store.commit([take_write(call, 0)]))
-    held = asyncio.run(store.load(call.call_id))
+                run_now(store.commit([take_write(call, 0)]))
+    run_now(store.commit([take_write(call, 0)]))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     again = restore(held, epoch=call.owner.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
     assert remembered(again) == remembered(call)
@@ -195,11 +194,11 @@ def test_an_id_that_a_client_gives_again_has_the_newer_audio(whole: bool) -> Non
     call.record.write_whole = True
     store = MemoryStore(ttl_s=60)
     feed(call, inputs.CreateItem(dict(item), FRAME * 5), inputs.CreateResponse({}))
-    asyncio.run(store.commit([take_write(call, 0)]))
+    run_now(store.commit([take_write(call, 0)]))
     feed(call, inputs.DeleteItem("mine"), inputs.CreateItem(dict(item), FRAME * 7))
     call.record.write_whole = whole
-    asyncio.run(store.commit([take_write(call, 0)]))
-    held = asyncio.run(store.load(CALL_ID))
+    run_now(store.commit([take_write(call, 0)]))
+    held = run_now(store.load(CALL_ID))
     assert held is not None
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert again.response is not None

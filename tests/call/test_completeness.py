@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,6 +19,7 @@ from voice_agent.call.restoring import restore
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 
 class Owner:
@@ -33,10 +32,10 @@ class Owner:
         self.write()
 
     def write(self) -> None:
-        assert asyncio.run(self.store.commit([take_write(self.call, 0)])) == [WriteOutcome.COMMITTED]
+        assert run_now(self.store.commit([take_write(self.call, 0)])) == [WriteOutcome.COMMITTED]
 
     def held(self) -> Snapshot:
-        held = asyncio.run(self.store.load(self.call.call_id))
+        held = run_now(self.store.load(self.call.call_id))
         assert held is not None
         return held
 

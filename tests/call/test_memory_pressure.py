@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.call.calls import attach, feed, item_id, manual_call
 from tests.call.engine import finish
 from voice_agent.call import inputs
@@ -15,6 +13,7 @@ from voice_agent.call.status import Status
 from voice_agent.call.writes import take_write
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 OUTBOX_BYTES = 100_000
 SECOND = bytes(48_000)
@@ -30,19 +29,19 @@ def a_call() -> CallRecord:
 def write(store: MemoryStore, call: CallRecord, *, is_scarce: bool, is_nearly_full: bool = False) -> None:
     """As the runtime does."""
     apply_memory_pressure(call, is_scarce=is_scarce, is_nearly_full=is_nearly_full)
-    assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
+    assert run_now(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
 
 
 def kept(store: MemoryStore, call: CallRecord) -> tuple[int, int]:
     """Bytes of speech and of events in the store."""
-    held = asyncio.run(store.load(call.call_id))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     return sum(len(entry.audio) for entry in held.speech), sum(len(entry.audio) for entry in held.outbox)
 
 
 def crashed(store: MemoryStore, call: CallRecord) -> CallRecord:
     """What the next owner finds."""
-    held = asyncio.run(store.load(call.call_id))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     return restore(held, epoch=2, outbox_bytes=OUTBOX_BYTES, checkpoint_ms=200)
 
@@ -157,7 +156,7 @@ def test_an_item_whose_audio_came_while_the_store_was_nearly_full_is_stored_whol
             feed(call, inputs.AppendItemAudio("mine", piece))
             apply_memory_pressure(call, is_scarce=number in full, is_nearly_full=number in full)
             assert call.record.write_whole is (number - 1 in full and number not in full)
-            assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
+            assert run_now(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
         feed(call, inputs.CreateItem(dict(item), audio_appended=True))
         write(store, call, is_scarce=False)
         assert crashed(store, call).clips.untranscribed["mine"].audio == (b"" if 3 in full else b"".join(pieces))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +12,7 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 SPOKEN = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 PIECES = [bytes([number, 0]) * 500 for number in range(1, 6)]
@@ -30,12 +29,12 @@ CREATE = inputs.CreateItem(dict(SPOKEN), audio_appended=True, event_id="create_1
 
 def write(store: MemoryStore, call: CallRecord) -> None:
     """Make durable what changed."""
-    asyncio.run(store.commit([take_write(call, 0)]))
+    run_now(store.commit([take_write(call, 0)]))
 
 
 def taken_over(store: MemoryStore, call: CallRecord) -> CallRecord:
     """The call as another pod finds it."""
-    held = asyncio.run(store.load(call.call_id))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     again = restore(held, epoch=call.owner.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
     attach(again, None, 0, resumable=True)
@@ -92,7 +91,7 @@ def test_what_a_crash_left_is_trimmed() -> None:
     again = taken_over(store, call)
     feed(again, inputs.ClearAudio())
     write(store, again)
-    held = asyncio.run(store.load(call.call_id))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     assert held.speech == []
 
@@ -118,7 +117,7 @@ def test_a_lost_connection_takes_the_pieces_back() -> None:
     feed(call, inputs.ConnectionLost(hung_up=False))
     write(store, call)
     assert call.clips.pending is None
-    held = asyncio.run(store.load(call.call_id))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     assert held.speech == []
 

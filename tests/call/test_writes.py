@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.call.calls import (
@@ -28,6 +26,7 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 
@@ -37,12 +36,12 @@ def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
     call = new_call()
     call.record.write_whole = True
     store = MemoryStore(ttl_s=60)
-    asyncio.run(store.commit([take_write(call, 0)]))
+    run_now(store.commit([take_write(call, 0)]))
     for number in range(30):
         feed(call, inputs.AppendAudio(FRAME, f"frame_{number}"))
     feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"))
-    asyncio.run(store.commit([take_write(call, 0)]))
-    held = asyncio.run(store.load(call.call_id))
+    run_now(store.commit([take_write(call, 0)]))
+    held = run_now(store.load(call.call_id))
     assert held is not None
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert again.heard_ms == 300

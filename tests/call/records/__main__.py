@@ -6,7 +6,6 @@ Run by whoever releases a new schema, once: a file that is here is never made an
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 
 from tests.call.calls import append, feed, item_id, manual_call, response_id
@@ -21,6 +20,7 @@ from voice_agent.call.schema import SCHEMA
 from voice_agent.call.writes import take_write
 from voice_agent.stores.base import Claim, Claimed
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import run_now
 
 WORDS: Alignment = [[200, 4], [400, 11]]
 """Where words of the second answer begin."""
@@ -57,13 +57,13 @@ def stored_call() -> Snapshot:
         _save(store, call, 80)
     machine.step(call, inputs.ConnectionLost(hung_up=False), 90)
     _save(store, call, 100)
-    claimed = asyncio.run(store.claim(Claim(call.call_id, "pod-b", "green", 110, name="claimed")))
+    claimed = run_now(store.claim(Claim(call.call_id, "pod-b", "green", 110, name="claimed")))
     assert isinstance(claimed, Claimed)
     return claimed.snapshot
 
 
 def _save(store: MemoryStore, call: CallRecord, now_ms: int) -> None:
-    asyncio.run(store.commit([take_write(call, now_ms)]))
+    run_now(store.commit([take_write(call, now_ms)]))
 
 
 def _first_turn(call: CallRecord) -> None:
