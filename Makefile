@@ -65,7 +65,7 @@ wheel: $(LIGHT_STAMP) ## build dist/voice_agent-….whl, with the locked build b
 test: setup tools ## all tests but the long ones, on two processes
 	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak and not slow and not clients" $(ARGS)
 
-test-slow: setup tools ## the long tests: whole cutovers, a rehearsal, calls at the pace of speech
+test-slow: setup tools ## the long tests: whole cutovers, a rehearsal, calls at the pace of speech, crashes at every moment
 	$(PYTEST) -n 2 --dist loadgroup -m slow $(ARGS)
 
 CLIENTS := tests/clients/programs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from asyncio import TimerHandle
+from asyncio import Task, TimerHandle
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -68,6 +68,14 @@ class AccountObserver:
 
 
 def _nothing(*_: object) -> None: ...
+
+
+def _is_done(task: Task[Any]) -> bool:
+    """Raises what it came to if it failed."""
+    if task.done():
+        task.result()
+        return True
+    return False
 
 
 @dataclass(slots=True)
@@ -172,11 +180,16 @@ class Manifests:
     def _over(self) -> bool:
         if self.witness.verdict:
             return True
-        holding = [task for edge in self.edges for task in edge.holding]
-        for task in (*self._tasks, *holding, *self.loop.world.tasks):
-            if task.done():
-                task.result()
-        return all(task.done() for task in (*self._tasks, *holding)) and not self._behind()
+        # Asked at every turn: so it makes no lists.
+        is_over = True
+        for task in self._tasks:
+            is_over &= _is_done(task)
+        for edge in self.edges:
+            for task in edge.holding:
+                is_over &= _is_done(task)
+        for task in self.loop.world.tasks:
+            _is_done(task)
+        return is_over and not self._behind()
 
     def _behind(self) -> list[str]:
         return [host.name for host in self.hosts if host.ready and host.pod.committer.write_back.is_behind]
