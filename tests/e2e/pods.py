@@ -120,11 +120,10 @@ class Pods:
         known = {"color": color, "pod": name, "port": port, "store_url": self.store_url, "secret": "s" * 32}
         # What a busy machine makes late is no overload by callers.
         known["overload_lag_ms"] = 0
-        known["agent"] = self.agents
-        if self.agents in ("", "frontdesk"):
+        known |= {"agent": self.agents, **self.settings}
+        if known["agent"] in ("", "frontdesk"):
             # Small engines: they are there in a third of the time; what the natural ones understand is tried elsewhere.
-            known |= {"agent_frontdesk_ear": "pocketsphinx", "agent_frontdesk_voice": "espeak"}
-        known |= self.settings
+            known = {"agent_frontdesk_ear": "pocketsphinx", "agent_frontdesk_voice": "espeak", **known}
         if self.record_inputs is not None:
             known["record_inputs"] = self.record_inputs
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
