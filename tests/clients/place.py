@@ -25,7 +25,7 @@ BINARIES = Path(sys.prefix) / "clients" / "bin"
 """Of the venv that `make test-clients` makes for them."""
 QUESTION = "Where is my order?"
 MOST_STRIKES = 4
-"""In one talk: on a busy machine pods would else die before their engines are loaded, again and again: nobody is heard."""
+"""In one talk: on a busy machine pods would else die before their engines are loaded, again and again."""
 BYTES_PER_S = 48_000
 
 
