@@ -9,10 +9,13 @@ import base64
 from functools import partial
 from typing import Any
 
+import pytest
+
 from tests.agents.relay.fake_upstream import Event, FakeSession, answer, count_words, fake_upstream, say
 from tests.agents.relay.relayed import Relayed, relayed
 from tests.doubles.tones import sound_of, words_in
 from tests.waiting import until
+from voice_agent.agents.relay.relayed_call import note_incomplete
 from voice_agent.call.audio import PCM
 
 MANUAL = {"type": "session.update", "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}
@@ -205,6 +208,46 @@ async def test_what_an_upstream_used_and_allows_is_passed_on() -> None:
         used = done["response"]["usage"]
         assert (used["input_tokens"], used["output_tokens"], used["total_tokens"]) == (10, 20, 30)
         assert used["input_token_details"]["audio_tokens"] == 7
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("max_output_tokens", "incomplete"), ("content_filter", "incomplete"), ("else", "completed")]
+)
+async def test_a_reply_that_an_upstream_did_not_end_is_incomplete_here_too(reason: str, status: str) -> None:
+    """For the reasons that the protocol has; what was said of it stays."""
+
+    async def stops(session: FakeSession, event: Event) -> None:
+        details = {"type": "incomplete", "reason": reason}
+        await say(session, [("hello ", sound_of("hello"))], event, status="incomplete", status_details=details)
+
+    async with fake_upstream(responding=stops) as upstream, relayed(upstream) as call:
+        call.say({"type": "response.create"})
+        response = (await call.event("response.done"))["response"]
+        assert response["status"] == status
+        assert response["output"][0]["content"][0]["transcript"].strip() == "hello"
+        if status == "incomplete":
+            assert response["status_details"]["reason"] == reason
+
+
+async def test_that_it_was_incomplete_is_known_to_the_pod_that_takes_over() -> None:
+    """Which does not ask the upstream again for a reply that was heard to its end."""
+
+    class Kept:
+        """A call that another pod has brought so far."""
+
+        def __init__(self) -> None:
+            self.reasons: list[str] = []
+
+        async def once(self, key: str, run: Any) -> Any:
+            return {"incomplete 1": "content_filter"}.get(key) or await run(key)
+
+        def end_incomplete(self, reason: str) -> None:
+            self.reasons.append(reason)
+
+    call = Kept()
+    await note_incomplete(call, 1, None)  # type: ignore[arg-type]  # all that is asked of it
+    await note_incomplete(call, 2, None)  # type: ignore[arg-type]
+    assert call.reasons == ["content_filter"]
 
 
 async def test_written_replies_are_written() -> None:

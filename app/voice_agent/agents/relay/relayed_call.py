@@ -20,7 +20,7 @@ from voice_agent.agents.relay.requests import ResponseWanted, UpstreamSettings, 
 from voice_agent.agents.relay.session import UpstreamSession
 from voice_agent.agents.relay.sessions import UpstreamSessions
 from voice_agent.agents.relay.upstream_reply import UpstreamLost
-from voice_agent.kit.call import Call, Item
+from voice_agent.kit.call import Call, IncompleteReason, Item
 from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started
 from voice_agent.kit.speech import Speech
 from voice_agent.kit.tools import Tool
@@ -153,13 +153,19 @@ class RelayedCall:
         self, number: int, wanted: ResponseWanted, items: Sequence[Item], turn: CallerTurn | None
     ) -> tuple[str, list[dict[str, str]]]:
         """What the upstream says, and the functions that it wants to be run: which another pod does not ask again."""
+        spoken_here: ReplyEnd | None = None
         async with self._call.speak("reply" if number == 1 else f"reply {number}") as speech:
 
             async def speak(key: str) -> list[dict[str, str]]:
-                end = await self._speak(speech, wanted, items, turn)
+                nonlocal spoken_here
+                spoken_here = end = await self._speak(speech, wanted, items, turn)
+                if end.incomplete is not None:
+                    await note_incomplete(self._call, number, end.incomplete)
                 return [{"id": one.call_id, "name": one.name, "arguments": one.arguments} for one in end.calls]
 
             calls: list[dict[str, str]] = await self._call.once(f"calls {number}", speak)
+            if spoken_here is None:
+                await note_incomplete(self._call, number, None)
             return "".join(piece.text for piece in speech.said), calls
 
     async def _speak(
@@ -235,3 +241,14 @@ def _is_conversation(items: Sequence[Item], conversation: Sequence[Item]) -> boo
         return True
     last = items[-1].get("id")
     return bool(last) and any(item.get("id") == last for item in reversed(conversation))
+
+
+async def note_incomplete(call: Call, number: int, reason: IncompleteReason | None) -> None:
+    """Have the response end as the upstream's did, in this round; None: if another pod that heard it has kept that."""
+
+    async def keep(key: str) -> IncompleteReason | None:
+        return reason
+
+    kept = await call.once(f"incomplete {number}", keep)
+    if kept is not None:
+        call.end_incomplete(kept)

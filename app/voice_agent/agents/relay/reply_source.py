@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 import structlog
 
@@ -33,6 +34,7 @@ from voice_agent.agents.relay.upstream_events import (
     UpstreamError,
 )
 from voice_agent.agents.relay.upstream_reply import UpstreamLost, UpstreamReply
+from voice_agent.kit.call import IncompleteReason
 
 ACCEPTED_S = 3.0
 """Until an upstream says that it begins with a response."""
@@ -58,6 +60,8 @@ class ReplyEnd:
 
     calls: list[FunctionCalled] = field(default_factory=list)
     error: Exception | None = None
+    incomplete: IncompleteReason | None = None
+    """Why it is not all that there was to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ class ReplySource:
                     if status in ("failed", "cancelled"):  # Nobody here has cancelled it.
                         raise session.lose(f"its response {status}: {reason}")
                     self._queue.end()
-                    return ReplyEnd(calls)
+                    return ReplyEnd(calls, incomplete=_incomplete(status, reason))
                 case UpstreamError(code=code):
                     raise session.lose(f"it refused to respond: {code}")
                 case _:
@@ -218,3 +222,7 @@ class ReplySource:
                 raise session.lose("it says again what was said, without end")
             self._given.clear()
             await self._given.wait()
+
+
+def _incomplete(status: str, reason: str) -> IncompleteReason | None:
+    return next((known for known in get_args(IncompleteReason) if status == "incomplete" and reason == known), None)

@@ -13,6 +13,7 @@ once; without an upstream it is tried again after a pause that grows.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 from voice_agent.agents.relay.dialing import NoUpstream, UpstreamDialer
@@ -141,9 +142,10 @@ class UpstreamSessions:
         self._open_later()
 
     def _open_later(self) -> None:
-        """Open one after a pause, unless somebody needs it before."""
+        """Open one after a pause, unless somebody needs it before; calls whose upstream died keep no step."""
         self._failures += 1
-        self._call_later(min(FIRST_PAUSE_S * 2 ** (self._failures - 1), LONGEST_PAUSE_S))
+        pause_s = min(FIRST_PAUSE_S * 2 ** (self._failures - 1), LONGEST_PAUSE_S)
+        self._call_later(random.uniform(pause_s / 2, pause_s))  # noqa: S311 - spreads tries; no secret
 
     def _close_opened(self, task: asyncio.Task[tuple[UpstreamSession, SessionTimes]]) -> None:
         if not task.cancelled() and task.exception() is None:
