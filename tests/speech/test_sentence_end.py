@@ -80,6 +80,12 @@ def test_german_sentences_end_where_they_can(text: str, grade: float) -> None:
     assert is_finished(text, "de-DE") == grade
 
 
+def test_a_question_mark_ends_a_sentence() -> None:
+    """Whatever word stands before it, in both languages."""
+    assert is_finished("Which day are you looking for?") == FINISHED
+    assert is_finished("Was ist das für eine?", "de") == FINISHED
+
+
 def test_a_language_without_a_file_is_unsure_of_all_but_what_breaks_off() -> None:
     """Also where its tag is no name of a file."""
     assert [is_finished("et puis le", tag) for tag in ("fr", "", "../en", "tlh")] == [UNSURE] * 4
@@ -92,7 +98,7 @@ def test_a_listener_says_backchannels(text: str) -> None:
     assert is_backchannel(text)
 
 
-@pytest.mark.parametrize("text", ["", "no", "stop", "okay but", "right now", "wait", "mhm " * 100])
+@pytest.mark.parametrize("text", ["", "no", "stop", "okay but", "right now", "wait", "mm " * 100])
 def test_what_says_something_is_no_backchannel(text: str) -> None:
     """Nor is nothing, nor a flood of them."""
     assert not is_backchannel(text)

@@ -163,10 +163,18 @@ def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
         ("order 4711", 1.0),
         ("where is my order", None),
         ("order four seven, please", None),
+        ("four seven one one", None),
         ("at three", None),
+        (f"order {'and so on ' * 30} four seven", None),
         ("", None),
     ],
 )
 def test_an_order_number_goes_on_until_it_has_four_digits(text: str, sure: float | None) -> None:
     """Who pauses in it is waited for; of anything else the words decide."""
     assert FrontDesk().is_finished(text, "en") == sure
+
+
+def test_an_order_number_goes_on_in_german_too() -> None:
+    """By the words of its language, which English has none of."""
+    assert FrontDesk().is_finished("wo ist meine Bestellung vier sieben", "de-DE") == 0.0
+    assert FrontDesk().is_finished("wo ist meine Bestellung vier sieben eins eins", "de-DE") == 1.0

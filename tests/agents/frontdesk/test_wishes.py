@@ -61,6 +61,12 @@ def test_free_phrasing(said: str, answer: str) -> None:
         ("remind me when I'm supposed to come in", f"Your appointment is on {TUESDAY}."),
         ("I don't want to cancel anything", "Then it stays as it is."),
         ("no, don't cancel it", "Then it stays as it is."),
+        ("please do not move it", "Then it stays as it is."),
+        (
+            "I did not sleep well at all so please cancel my appointment",
+            f"Shall I cancel your appointment on {TUESDAY}?",
+        ),
+        ("I don't feel well, cancel my appointment", f"Shall I cancel your appointment on {TUESDAY}?"),
         ("no, that's all", "Thank you for calling. Goodbye."),
         ("Where is my appointment?", f"Your appointment is on {TUESDAY}."),
         ("where's my appointment", f"Your appointment is on {TUESDAY}."),
@@ -70,6 +76,14 @@ def test_free_phrasing(said: str, answer: str) -> None:
 def test_after_a_booking(said: str, answer: str) -> None:
     """What is changed is what was booked."""
     assert booked().say(said).startswith(answer)
+
+
+def test_not_wanting_a_change_is_a_no_to_what_is_under_way() -> None:
+    """Before anything was begun it leaves all as it is."""
+    dialog = DeskDialog()
+    assert dialog.say("I don't want to cancel anything").startswith("Then it stays as it is.")
+    dialog.say("next tuesday at three")
+    assert dialog.say("I don't want to move anything") == "Which day and time would suit you?"
 
 
 def test_a_yes_may_have_other_words_and_a_new_time_is_none() -> None:

@@ -33,7 +33,9 @@ def test_a_yes_or_no_is_due_if_the_agent_says_so_by_what_it_remembers() -> None:
 def test_the_front_desk_says_so_after_a_read_back_and_a_did_you_say() -> None:
     """And not where anything may be answered."""
     asks = FrontDesk().asks_yes_or_no
-    assert asks({"asked": "offer"})
+    assert all(asks({"asked": asked}) for asked in ("offer", "confirm", "callback", "name_right", "more"))
     assert asks({"asked": "help", "doubt": "order 4711"})
-    assert not asks({"asked": "when", "doubt": ""})
+    assert not any(
+        asks({"asked": asked, "doubt": ""}) for asked in ("when", "day", "time", "which", "order", "name", "help")
+    )
     assert not asks({})

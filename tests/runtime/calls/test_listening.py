@@ -182,6 +182,20 @@ async def test_who_stops_again_soon_is_given_longer_to_go_on(more_ms: int, *, be
         assert its.live.listening._early.is_begun
 
 
+async def test_the_next_utterance_is_asked_about_as_if_there_had_been_none() -> None:
+    """However soon it comes, and however long the one before it was."""
+    async with alone() as its:
+        listening, buffer = its.live.listening, its.call.input_audio
+        for said_ms in (3000, 500):
+            listening.speech_started("item")
+            buffer.speaking, buffer.item_id = True, "item"
+            buffer.audio[:] = bytes(PCM.size(said_ms))
+            listening.note_pause(EARLY_PAUSE_MS)
+            assert listening._early.is_begun
+            listening.speech_stopped("item")
+            listening._early.cancel()
+
+
 @pytest.mark.parametrize("end", ["is ended", "is hung up", "is another pod's", "is erased", "moves"])
 async def test_what_was_begun_early_ends_with_the_call(end: str) -> None:
     """Nobody will ask for it on this pod."""

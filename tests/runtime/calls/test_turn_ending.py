@@ -23,6 +23,15 @@ from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.runtime.calls import turn_ending
+from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
+from voice_agent.runtime.calls.turn_ending import (
+    AGAIN_PAUSE_MS,
+    SEMANTIC_EARLY_PAUSE_MS,
+    YOUNG_MS,
+    TurnEnding,
+)
+from voice_agent.speech.endpointing import Endpointer
+from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 
 STOPS_SPEAKING_MS = 3000
 """In what the test says."""
@@ -203,3 +212,24 @@ def test_the_ear_is_asked_before_the_shortest_pause_is_over() -> None:
     """Else it would be no use to know that the sentence is finished."""
     assert min(FINISHED_SILENCE_MS.values()) > turn_ending.SEMANTIC_EARLY_PAUSE_MS
     assert PCM.size(turn_ending.SEMANTIC_EARLY_PAUSE_MS) % len(FRAME) == 0
+
+
+@pytest.mark.parametrize(
+    ("is_semantic", "asked_ms", "said_ms", "pause_ms"),
+    [
+        (True, 0, 500, SEMANTIC_EARLY_PAUSE_MS),
+        (False, 0, 500, EARLY_PAUSE_MS),
+        (True, 3_000, 3_000 + YOUNG_MS - 20, AGAIN_PAUSE_MS),
+        (False, 3_000, 3_000 + YOUNG_MS - 20, AGAIN_PAUSE_MS),
+        (True, 3_000, 3_000 + YOUNG_MS, SEMANTIC_EARLY_PAUSE_MS),
+    ],
+)
+def test_how_long_a_pause_must_be_for_the_ear_to_be_asked(
+    *, is_semantic: bool, asked_ms: int, said_ms: int, pause_ms: int
+) -> None:
+    """Shorter where what was said decides, also of a short answer; longer where the ear was asked just before."""
+    call = new_call()
+    call.input_audio.audio += bytes(PCM.size(said_ms))
+    given: dict[str, Any] = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
+    hears = SemanticEndpointer(PCM, None, **given) if is_semantic else Endpointer(PCM, **given)
+    assert TurnEnding(call, Agent()).heeded_pause_ms(hears, PCM.size(asked_ms)) == pause_ms

@@ -253,7 +253,7 @@ def _small_answer(heard: Understood, memory: Memory, desk: DeskContext) -> Answe
     """Yes, no, thanks, hello, help."""
     asks, language = heard.intents, desk.language
     if "wrong" in asks:
-        stays = memory.asked == "more" and any(language.patterns.tasks[task].search(heard.text) for task in _CHANGES)
+        stays = not memory.task and any(language.patterns.tasks[task].search(heard.text) for task in _CHANGES)
         return _dropped(replace(memory, task="cancel"), desk) if stays else _no(memory, desk)
     if "right" in asks and memory.asked in ("offer", "confirm", "callback", "name_right"):
         return _yes(memory, desk)
