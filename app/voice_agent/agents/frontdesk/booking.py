@@ -102,6 +102,18 @@ def carry_out(memory: Memory, desk: DeskContext) -> Answer:
     return done(language.say("moved", slot=slot.spoken(language)), moved, desk, f"move {moment}")
 
 
+def refused(heard: Understood, memory: Memory, desk: DeskContext) -> Answer:
+    """A no to what was read back or offered; to only the day, or the time, where that was said."""
+    offer = memory.offer or memory.slot
+    weekday = date.fromisoformat(offer.day).weekday() if offer.day else None
+    not_day = heard.not_day is not None and heard.not_day.weekday() == weekday
+    not_time = heard.not_time is not None and offer.time == heard.not_time
+    memory = replace(memory, offer=None)
+    if not_day == not_time or (memory.slot != offer):
+        return asking("when", memory, desk)
+    return settle(replace(memory, slot=Slot(None, offer.time) if not_day else Slot(offer.day, None)), desk)
+
+
 def cancel(memory: Memory, desk: DeskContext) -> Answer:
     """A yes to that."""
     assert memory.chosen is not None

@@ -21,6 +21,8 @@ class NamedDays(NamedTuple):
     no_such_day: bool
     rest: str
     """The text with a "|" in place of each."""
+    not_day: date | None = None
+    """One that was named to say that it is not that: "not Tuesday"."""
 
 
 class _Found(NamedTuple):
@@ -33,6 +35,7 @@ class _Found(NamedTuple):
 def named(text: str, language: Language, today: date) -> NamedDays:
     """The days in plain words; of two the second is meant and the first is where from, and "not Tuesday" is none."""
     found: list[_Found] = []
+    not_day: date | None = None
     rest = text
     for _ in range(MAX_DAYS):
         match, pattern = _first(rest, language)
@@ -40,26 +43,27 @@ def named(text: str, language: Language, today: date) -> NamedDays:
             break
         before = rest[: match.start()]
         rest = before + "|" + " " * (match.end() - match.start() - 1) + rest[match.end() :]
-        if language.patterns.not_this.search(before):
-            continue
         try:
             day: date | None = _meant(match, pattern.rule, today)
         except (ValueError, OverflowError):
             day = None
+        if language.patterns.not_this.search(before):
+            not_day = day
+            continue
         found.append(_Found(match.start(), day, bool(language.patterns.from_this.search(before))))
     found.sort()
     rest = " ".join(rest.split())
     if not found:
-        return NamedDays(None, None, False, rest)
+        return NamedDays(None, None, False, rest, not_day)
     sources = [each for each in found if each.is_source]
     targets = [each for each in found if not each.is_source]
     if not targets:
-        return NamedDays(None, sources[0].day, sources[0].day is None, rest)
+        return NamedDays(None, sources[0].day, sources[0].day is None, rest, not_day)
     source = sources[0].day if sources else None
     first, last = targets[0], targets[-1]
     if source is None and first.day != last.day:
         source = first.day
-    return NamedDays(last.day, source, last.day is None, rest)
+    return NamedDays(last.day, source, last.day is None, rest, not_day)
 
 
 def _first(text: str, language: Language) -> tuple[re.Match[str] | None, WhenPattern | None]:

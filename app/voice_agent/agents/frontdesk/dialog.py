@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import date
 
 from voice_agent.agents.frontdesk import booking, doubts, enquiries, interruptions, person
 from voice_agent.agents.frontdesk.answers import Answer, asking, begun, idle, open_question
 from voice_agent.agents.frontdesk.desk import DeskContext
 from voice_agent.agents.frontdesk.doubts import CallersWords, Weighed
-from voice_agent.agents.frontdesk.memory import Memory
+from voice_agent.agents.frontdesk.memory import Memory, Slot
 from voice_agent.agents.frontdesk.plain import NUMBER_DIGITS
 from voice_agent.agents.frontdesk.understanding import Understood, is_bare, understand, understand_plain
 
@@ -245,8 +246,15 @@ def _is_agreement(heard: Understood, memory: Memory) -> bool:
     if memory.asked not in ("offer", "confirm") or "wrong" in heard.intents or heard.digits:
         return False
     same_task = heard.task in ("", memory.task) and bool(memory.task)
-    changed = heard.has_slot if memory.offer is None else memory.offer.with_(heard) != memory.offer
+    changed = heard.has_slot if memory.offer is None else not _is_of(memory.offer, heard)
     return same_task and not changed and "right" in heard.intents
+
+
+def _is_of(offer: Slot, heard: Understood) -> bool:
+    """Whether what was said names nothing but that: "Tuesday is fine", of a Tuesday in two weeks."""
+    if heard.day is not None and offer.day and heard.day.weekday() == date.fromisoformat(offer.day).weekday():
+        heard = replace(heard, day=None)
+    return offer.with_(heard) == offer
 
 
 def _small_answer(heard: Understood, memory: Memory, desk: DeskContext) -> Answer | None:
@@ -254,11 +262,13 @@ def _small_answer(heard: Understood, memory: Memory, desk: DeskContext) -> Answe
     asks, language = heard.intents, desk.language
     if "wrong" in asks:
         stays = not memory.task and any(language.patterns.tasks[task].search(heard.text) for task in _CHANGES)
-        return _dropped(replace(memory, task="cancel"), desk) if stays else _no(memory, desk)
+        return _dropped(replace(memory, task="cancel"), desk) if stays else _no(heard, memory, desk)
     if "right" in asks and memory.asked in ("offer", "confirm", "callback", "name_right"):
         return _yes(memory, desk)
     if "help" in asks:
         return Answer(language.say("abilities"), open_question(memory, desk), _asking(memory))
+    if "wait" in asks:
+        return Answer(language.say("take_your_time"), "", _asking(memory))
     if "thanks" in asks:
         return Answer(language.say("welcome"), open_question(memory, desk), memory)
     if "hello" in asks:
@@ -285,7 +295,7 @@ def _yes(memory: Memory, desk: DeskContext) -> Answer | None:
     return person.confirmed(memory, desk)
 
 
-def _no(memory: Memory, desk: DeskContext) -> Answer | None:
+def _no(heard: Understood, memory: Memory, desk: DeskContext) -> Answer | None:
     match memory.asked:
         case "more":
             return _goodbye(memory, desk)
@@ -294,7 +304,7 @@ def _no(memory: Memory, desk: DeskContext) -> Answer | None:
         case "confirm" | "callback":
             return asking("more", idle(memory), desk)
         case "offer":
-            return asking("when", replace(memory, offer=None), desk)
+            return booking.refused(heard, memory, desk)
         case "when" | "day" | "time" | "which" | "order" | "name":
             return _dropped(memory, desk)
     return person.denied(memory, desk)

@@ -45,6 +45,8 @@ def _letters(words: list[str], at: int, language: Language) -> tuple[str, int]:
     """What is spelt at a word, and how many words that takes."""
     word, roles = words[at], language.words.roles
     ahead = words[at + 1] if at + 1 < len(words) else ""
+    if f"{word} {ahead}" in language.words.letters:
+        return language.words.letters[f"{word} {ahead}"], 2
     if folded(word) in roles["double"] and len(ahead) == 1:
         return ahead * 2, 2
     if len(word) == 1:

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from voice_agent.agents.frontdesk.language import Language, WhenPattern
 
 DAY_MINUTES = 24 * 60
+MAX_TIMES = 4
+"""Named in one sentence; more are not looked for."""
 
 
-def named(text: str, language: Language, *, is_due: bool) -> int | None:
-    """The time in plain words, in minutes since midnight. `is_due`: one was asked for, and a lone number is one."""
+class NamedTimes(NamedTuple):
+    """The times that a text names, in minutes since midnight."""
+
+    time: int | None
+    not_time: int | None = None
+    """One that was named to say that it is not that: "not at three"."""
+
+
+def named(text: str, language: Language, *, is_due: bool) -> NamedTimes:
+    """The time in plain words. `is_due`: one was asked for, and a lone number is one."""
+    not_time: int | None = None
+    for _ in range(MAX_TIMES):
+        match, time = _first(text, language, is_due=is_due)
+        if match is None or not language.patterns.not_this.search(text[: match.start()]):
+            return NamedTimes(time, not_time)
+        not_time = time
+        text = " ".join(f"{text[: match.start()]} | {text[match.end() :]}".split())
+    return NamedTimes(None, not_time)
+
+
+def _first(text: str, language: Language, *, is_due: bool) -> tuple[re.Match[str] | None, int | None]:
     patterns = language.patterns
     for pattern in patterns.times:
         match = pattern.said.search(text)
         if match is not None:
-            return _minutes(match, pattern, _part(text, language))
+            return match, _minutes(match, pattern, _part(text, language))
     match = patterns.bare_time.search(text)
     if match is None and is_due:
         numbers = re.findall(r"(?<!\S)\d{1,2}(?!\S)", text)
         match = re.search(rf"(?<!\S)(?P<hour>{numbers[0]})(?!\S)", text) if len(numbers) == 1 else None
-    return None if match is None else _of_hour(int(match["hour"]), 0, _part(text, language))
+    return match, None if match is None else _of_hour(int(match["hour"]), 0, _part(text, language))
 
 
 def _minutes(match: re.Match[str], pattern: WhenPattern, part: str) -> int | None:

@@ -38,6 +38,9 @@ class Understood:
     day: date | None = None
     from_day: date | None = None
     """The day that an appointment is to be moved away from."""
+    not_day: date | None = None
+    not_time: int | None = None
+    """What was named to say that it is not that: "not Tuesday", "not at three"."""
     no_such_day: bool = False
     """A day was named that the calendar does not have, such as 31 April."""
     time: int | None = None
@@ -99,15 +102,22 @@ def clauses(words: str, language: Language) -> list[str]:
     """Plain words cut where another wish begins; all in one where there is one."""
     found: list[tuple[str, str]] = []
     for piece in _pieces(words, language):
-        task = task_of(piece, language)
-        own = found[-1][0] if found else ""
-        joins = not found or not task or not own or task == own or len(found) == MAX_WISHES
+        own, before = found[-1] if found else ("", "")
+        is_next = own == "order" and _is_next_order(piece, before, language)
+        task = task_of(piece, language) or ("order" if is_next else "")
+        joins = not found or not task or not own or (task == own and not is_next) or len(found) == MAX_WISHES
         joins = joins or ("absent" in (task, own) and {task, own} <= _OF_APPOINTMENTS)
         if joins and found and not (task and not own and _is_verdict(found[-1][1], language)):
             found[-1] = (own or task, f"{found[-1][1]} {piece}")
         else:
             found.append((task, piece))
     return [text for _, text in found]
+
+
+def _is_next_order(piece: str, before: str, language: Language) -> bool:
+    """Whether it has the number of another order than what stands before it: "order 4711 and 5029"."""
+    numbers = {order_number(text, language, is_due=False) for text in (before, piece)}
+    return len(numbers) == 2 and None not in numbers
 
 
 def _is_verdict(text: str, language: Language) -> bool:
@@ -172,9 +182,10 @@ def _with(whole: Understood, part: str, language: Language, today: date, due: st
     named = days.named(part, language, today)
     of_order = whole.task == "order" or due == "order" or bool(language.patterns.order_words.search(part))
     digits = order_number(named.rest, language, is_due=of_order)
-    time = None
+    time, not_time = None, None
     if digits is None or len(digits) < 3:
-        time = times.named(time_heard(named.rest, language), language, is_due=due in ("time", "when", "offer"))
+        heard = time_heard(named.rest, language)
+        time, not_time = times.named(heard, language, is_due=due in ("time", "when", "offer"))
         if time is not None and whole.task != "order":
             digits = None
     day, from_day = named.day, named.from_day
@@ -182,6 +193,8 @@ def _with(whole: Understood, part: str, language: Language, today: date, due: st
         whole,
         day=whole.day if day is None else day,
         from_day=whole.from_day if from_day is None else from_day,
+        not_day=whole.not_day if named.not_day is None else named.not_day,
+        not_time=whole.not_time if not_time is None else not_time,
         no_such_day=named.no_such_day or (whole.no_such_day and day is None),
         time=whole.time if time is None else time,
         digits=whole.digits if digits is None else digits,
