@@ -57,7 +57,42 @@ def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> No
     assert judged(heard(free), None, noisy=False) == Transcript(free)
     assert judged(heard(free, -0.6), None, noisy=False) == Transcript(free, certain=False)
     assert judged(heard(free), None, noisy=True) == Transcript(free, certain=False)
-    assert judged(heard(free, -1.1), None, noisy=False) == Transcript(None, certain=False)
+    assert judged(heard(free, -1.6), None, noisy=False) == Transcript(None, certain=False)
+
+
+def test_several_words_that_are_not_believed_may_be_asked_about() -> None:
+    """In noise too; not those of noise alone, a word or two, nor what Whisper takes for no speech."""
+    said = "Tuesday at four."
+    assert judged(heard(said, -1.1), None, noisy=True) == Transcript(said, certain=False)
+    assert judged(heard("Thank you.", -1.1), None, noisy=True) == Transcript(None, certain=False)
+    assert judged(heard(said, -1.1)._replace(no_speech=0.7), None, noisy=True) == Transcript("", certain=False)
+    assert judged(heard(said, -1.1)._replace(loops=True), None, noisy=True) == Transcript(None, certain=False)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_where_each_word_is_likely_nobody_else_is_asked(monkeypatch: pytest.MonkeyPatch, *, noisy: bool) -> None:
+    """In noise too; of a few words the grammar's opinion is wanted all the same."""
+    engine = NaturalEngine()
+    grammar = Mock(return_value=None)
+    monkeypatch.setattr(engine._grammar, "sentence", grammar)
+    said = in_noise(sample()) if noisy else sample()
+    sure = heard("Order 4711 for Tuesday.", -0.6)._replace(least=0.6)
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_: sure)
+    assert engine.transcribe(said, PCM, "en") == Transcript(sure.text)
+    grammar.assert_not_called()
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_: sure._replace(text="Order 4711."))
+    engine.transcribe(said, PCM, "en")
+    grammar.assert_called_once()
+
+
+def test_nothing_is_asked_about_what_is_hopeless_in_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the grammar finds in it would not be believed."""
+    engine = NaturalEngine()
+    grammar = Mock(return_value="on monday")
+    monkeypatch.setattr(engine._grammar, "sentence", grammar)
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_: heard("you", -1.3))
+    assert engine.transcribe(in_noise(sample()), PCM, "en") == Transcript(None, certain=False)
+    grammar.assert_not_called()
 
 
 def test_a_grammar_alone_decides_nothing() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech import whisper
-from voice_agent.speech.whisper import Decoded, WhisperEngine, samples_of, text_of, without_loops
+from voice_agent.speech.whisper import SURE_OF_EACH, Decoded, WhisperEngine, samples_of, text_of, without_loops
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "caller-books.wav"
 
@@ -91,3 +92,23 @@ def test_tokens_become_text_whatever_bytes_they_hold() -> None:
 def test_what_is_unlikely_is_not_believed(found: Decoded, expected: Transcript) -> None:
     """Doubted, not known, or no speech at all."""
     assert found.transcript() == expected
+
+
+def test_the_least_likely_word_tells_whether_the_text_is_sure(engine: WhisperEngine) -> None:
+    """Of a clear sentence each is likely, and the first one; of noise hardly any is."""
+    model = engine._model
+    found = model.decode(samples_of(sample(), PCM), "en")
+    assert 0.05 < found.least < 1
+    assert found.is_sure == (found.least >= SURE_OF_EACH)
+    i, no = model.begins_with(found, frozenset({"i"}), frozenset({"no"}))
+    assert i > 0.5
+    assert no < 0.05
+    noise = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)
+    assert not model.decode(noise, "en").is_sure
+
+
+def test_a_text_in_a_circle_is_as_sure_as_its_first_time() -> None:
+    """It is cut there, and need not be heard again; one that is not sure is."""
+    assert not Decoded("When is my appointment?", -0.4, 0.1, loops=True, least=0.6).is_unsure
+    assert Decoded("When is my appointment?", -0.4, 0.1, loops=True, least=0.4).is_unsure
+    assert not Decoded("When is my appointment?", -0.4, 0.7, loops=False, least=0.6).is_sure

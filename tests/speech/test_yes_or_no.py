@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import wave
 
 import numpy as np
@@ -13,12 +14,13 @@ from tests.speech.test_second_opinion import SAMPLES
 from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech import second_opinion, worker
+from voice_agent.speech.recognition import GRAMMARS, wide
 from voice_agent.speech.second_opinion import NaturalEngine
 from voice_agent.speech.whisper import Decoded
-from voice_agent.speech.yes_or_no import Likelihoods, believed, class_of
+from voice_agent.speech.yes_or_no import RHYMING, Likelihoods, believed, class_of, is_rhyme
 
 SURELY = Likelihoods(0.9, 0.001)
-AGREES = {"yes": -20.0, "no": -30.0}
+AGREES = {"yes": -20.0, "no": -30.0, "rhymes": -21.0}
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +75,15 @@ def test_a_contradiction_is_not_believed() -> None:
     assert not believed("No.", "en", SURELY, AGREES)
 
 
+def test_a_rhyme_is_no_answer() -> None:
+    """Where either judge rather has that; a yes in noise may be a little behind."""
+    assert not is_rhyme("Yes.", "en", SURELY, AGREES)
+    assert not is_rhyme("Yes.", "en", SURELY, AGREES | {"rhymes": -17.0})
+    assert is_rhyme("Yes.", "en", SURELY, AGREES | {"rhymes": -16.0})
+    assert is_rhyme("Yes.", "en", Likelihoods(0.5, 0.0, 0.3), AGREES)
+    assert is_rhyme("No.", "en", Likelihoods(0.0, 0.3, 0.2), {"yes": -40.0, "no": -20.0, "rhymes": -30.0})
+
+
 def test_words_that_are_no_yes_are_none_however_likely() -> None:
     """Nothing is made of what Whisper did not hear."""
     assert not believed("Nice", "en", SURELY, AGREES)
@@ -87,11 +98,13 @@ def test_a_yes_that_was_asked_for_is_certain_where_it_would_be_doubted(
         audio = recording.readframes(recording.getnframes())[: PCM.size(2000)]
     monkeypatch.setattr(second_opinion, "judged", lambda *_, **__: Transcript(None, certain=False))
     monkeypatch.setattr(engine._whisper, "decode", lambda *_: Decoded("Yes.", -0.5, 0.1, loops=False))
-    monkeypatch.setattr(engine._whisper, "first_word", lambda *_: [0.8, 0.001])
+    monkeypatch.setattr(engine._whisper, "begins_with", lambda *_: [0.8, 0.001, 0.001])
     monkeypatch.setattr(engine._grammar, "scores", lambda *_: AGREES)
     assert engine.transcribe(audio, PCM, "en") == Transcript(None, certain=False)
     assert engine.transcribe_answer(audio, PCM, "en") == Transcript("Yes.")
-    monkeypatch.setattr(engine._grammar, "scores", lambda *_: {"yes": -60.0, "no": -20.0})
+    monkeypatch.setattr(engine._grammar, "scores", lambda *_: AGREES | {"rhymes": -10.0})
+    assert engine.transcribe_answer(audio, PCM, "en") == Transcript("Yes.", certain=False)
+    monkeypatch.setattr(engine._grammar, "scores", lambda *_: {"yes": -60.0, "no": -20.0, "rhymes": -60.0})
     assert engine.transcribe_answer(audio, PCM, "en") == Transcript(None, certain=False)
 
 
@@ -100,8 +113,9 @@ def test_what_answers_with_a_day_is_understood_as_ever(engine: NaturalEngine) ->
     with wave.open(str(SAMPLES / "caller-day.wav")) as recording:
         audio = recording.readframes(recording.getnframes())
     before = engine.transcribe(audio, PCM, "en")
-    scores = engine._grammar.scores(audio, PCM, ("yes", "no"))
-    first = engine._whisper.first_word(np.zeros(16_000, np.float32), "en", frozenset({"yes"}), frozenset({"no"}))
+    scores = engine._grammar.scores(wide(audio, PCM), ("yes", "no"))
+    silence = engine._whisper.decode(np.zeros(16_000, np.float32), "en")
+    first = engine._whisper.begins_with(silence, frozenset({"yes"}), frozenset({"no"}))
     assert set(scores) == {"yes", "no"}
     assert all(0 <= chance < 0.3 for chance in first)
     assert engine.transcribe_answer(audio, PCM, "en") == before
@@ -135,3 +149,10 @@ def test_a_worker_asks_for_an_answer_where_the_clip_says_so() -> None:
     ):
         job = {"engine": engine, "settings": {}, "format": PCM.name, "language": "en", "yes_or_no": asked}
         assert work._transcribe(job, b"")[0]["text"] == text
+
+
+def test_whisper_and_the_grammar_know_the_same_rhymes() -> None:
+    """And none of them is an answer."""
+    listed = re.sub(r"//.*|<\w+>|turn|grammar|public|rhymes|sil", " ", (GRAMMARS / "rhymes.jsgf").read_text())
+    assert set(re.findall(r"[a-z]+", listed)) == RHYMING
+    assert not any(class_of(word, "en") for word in RHYMING)

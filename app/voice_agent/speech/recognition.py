@@ -49,6 +49,9 @@ _FRAME = RATE_HZ // 100
 _QUIET = 0.02
 """A frame at the edge of a recording counts as silence if it is this weak beside the strongest."""
 
+Samples = npt.NDArray[np.int16]
+"""At `RATE_HZ`."""
+
 
 class Segment(Protocol):
     """A word the decoder found; `ascore` is its acoustic score as a plain number, so an exponential."""
@@ -99,36 +102,38 @@ class Recognizer:
             return None
         if not has_speech(audio, audio_format):
             return ""
-        words = self.words(audio, audio_format)
-        worst_mean = WORST_MEAN if audio_format.rate_hz >= RATE_HZ else WORST_MEAN_TELEPHONE
+        return self.sentence(wide(audio, audio_format), is_telephone=audio_format.rate_hz < RATE_HZ)
+
+    def sentence(self, samples: Samples, *, is_telephone: bool) -> str | None:
+        """What was said, in small letters; None: nothing that is believed."""
+        words = self.words(samples)
+        worst_mean = WORST_MEAN_TELEPHONE if is_telephone else WORST_MEAN
         return " ".join(word for word, _, _ in words) if _is_believable(words, worst_mean) else None
 
-    def words(self, audio: bytes, audio_format: AudioFormat) -> list[tuple[str, int, float]]:
+    def words(self, samples: Samples) -> list[tuple[str, int, float]]:
         """The likeliest sentence of the grammar: each word, its frames of 10 ms, and its score in steps a frame."""
-        wide = _wide(audio, audio_format)
-        self._decode(wide)
+        self._decode(samples)
         return [] if self._decoder.hyp() is None else list(_scored(self._decoder.seg()))
 
-    def scores(self, audio: bytes, audio_format: AudioFormat, grammars: Sequence[str]) -> Mapping[str, float]:
+    def scores(self, samples: Samples, grammars: Sequence[str]) -> Mapping[str, float]:
         """How far the likeliest sentence of each of other grammars is off, silence and all: steps a frame, as above.
 
         Of words of the dictionary that was loaded; -inf: none fits at all.
         """
-        wide = _wide(audio, audio_format)
         found = {}
         try:
             for grammar in grammars:
                 self._use(grammar)
-                self._decode(wide)
+                self._decode(samples)
                 found[grammar] = -math.inf if self._decoder.hyp() is None else _mean(self._decoder.seg())
         finally:
             self._use(self._grammar)
         return found
 
-    def _decode(self, wide: npt.NDArray[np.int16]) -> None:
+    def _decode(self, samples: Samples) -> None:
         decoder = self._decoder
         decoder.start_utt()
-        decoder.process_raw(np.concatenate([_PADDING, _sound(wide), _PADDING]).tobytes(), full_utt=True)
+        decoder.process_raw(np.concatenate([_PADDING, _sound(samples), _PADDING]).tobytes(), full_utt=True)
         decoder.end_utt()
 
 
@@ -142,12 +147,13 @@ def compiled(name: str) -> Grammar:
         return Grammar.read(written.read_text())
 
 
-def _wide(audio: bytes, audio_format: AudioFormat) -> npt.NDArray[np.int16]:
+def wide(audio: bytes, audio_format: AudioFormat) -> Samples:
+    """A clip as the decoder takes it."""
     samples = np.frombuffer(to_linear(audio, audio_format), "<i2")
     return np.asarray(soxr.resample(samples, audio_format.rate_hz, RATE_HZ, quality="HQ"), np.int16)
 
 
-def _sound(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+def _sound(samples: Samples) -> Samples:
     """The recording without the silence before and after it.
 
     The decoder measures sounds against the mean of the whole clip, so one with long

@@ -1,29 +1,47 @@
 """Two ears are asked: Whisper, which understands what is said freely, and the grammar, which knows what is mostly said.
 
 They are built differently and err differently. So what both understood is what was said; where they differ, both are
-told, and nobody acts on either before the caller was asked. The grammar is asked where that pays: where Whisper is
-unsure, in noise, and where a word more or less is another day, time or order.
+told, and nobody acts on either before the caller was asked. Where Whisper is sure of each word nobody else is asked.
+Else the grammar is, where that pays: where Whisper is unsure, in noise, and where a word more or less is another day,
+time or order.
 
-In noise each of them takes wrong words for right ones, and no score shows it: nothing is certain there but what both
-understood. So Whisper is not asked again there: whatever it says then is as uncertain, and noise would cost more than
+In noise each of them takes wrong words for right ones, and no mean score shows it: nothing else is certain there but
+what both understood. So Whisper is not asked again there: whatever it says then is as uncertain, and noise would cost more than
 speech does.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.ear import Transcript
-from voice_agent.speech.log_mel import RATE_HZ
-from voice_agent.speech.recognition import Recognizer
+from voice_agent.speech.log_mel import RATE_HZ, Floats
+from voice_agent.speech.recognition import Recognizer, Samples
 from voice_agent.speech.same_words import has_number, near_sound, same_sound, same_words
-from voice_agent.speech.sounds import has_speech, signal_to_noise_db
-from voice_agent.speech.whisper import UNSURE, Decoded, WhisperModel, samples_of
-from voice_agent.speech.yes_or_no import LONGEST_ANSWER_S, NO, YES, Likelihoods, answer_words, believed, class_of
+from voice_agent.speech.sounds import has_speech, signal_to_noise_db, without_noise
+from voice_agent.speech.whisper import NO_SPEECH, UNSURE, Decoded, WhisperModel, samples_of
+from voice_agent.speech.yes_or_no import (
+    LONGEST_ANSWER_S,
+    NO,
+    RHYMES,
+    RHYMING,
+    YES,
+    Likelihoods,
+    answer_words,
+    believed,
+    class_of,
+    is_rhyme,
+)
 
 NOISY_DB = 20.0
 """With less from quiet to loud a clip is noisy: 12 to 19 with noise 10 dB below speech, 30 and more on a telephone."""
+CLEAN_DB = 40.0
+"""With this much there is no noise worth taking away, and words would suffer."""
 SURE = -0.45
 """From this mean log-probability on Whisper's words are believed without another opinion, in a quiet clip."""
+ASKED_ABOUT = -1.5
+"""Below `DROPPED`, too, several words may be told, for the caller to be asked: of six such in noise two were right."""
 FEW_WORDS = 3
 """A phrase as short as this has too little context for Whisper."""
 LONGEST_SENTENCE_S = 10
@@ -47,12 +65,20 @@ class NaturalEngine:
         found, heard = self._transcribe(audio, audio_format, language)
         if heard is None or language != "en" or audio_format.ms(len(audio)) > LONGEST_ANSWER_S * 1000:
             return found
-        if (found.certain and class_of(found.text or "", language)) or not class_of(heard.text, language):
+        named = class_of(heard.text, language)
+        if not named:
             return found
         kinds = answer_words(language)
-        likely = self._whisper.first_word(samples_of(audio, audio_format), language, kinds[YES], kinds[NO])
-        scores = self._grammar.scores(audio, audio_format, (YES, NO))
-        return Transcript(heard.text) if believed(heard.text, language, Likelihoods(*likely), scores) else found
+        likely = Likelihoods(*self._whisper.begins_with(heard, kinds[YES], kinds[NO], RHYMING))
+        cleaned = without_noise(samples_of(audio, audio_format))
+        is_certain = found.certain and bool(class_of(found.text or "", language))
+        asked = (named, RHYMES) if is_certain else (YES, NO, RHYMES)
+        scores = self._grammar.scores(_rounded(cleaned), asked)
+        if is_rhyme(heard.text, language, likely, scores):
+            return Transcript(heard.text, certain=False)
+        if is_certain:
+            return found
+        return Transcript(heard.text) if believed(heard.text, language, likely, scores) else found
 
     def _transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> tuple[Transcript, Decoded | None]:
         """What was said, and Whisper's words; None: it was not asked."""
@@ -61,23 +87,44 @@ class NaturalEngine:
         if not has_speech(audio, audio_format):
             return Transcript(""), None
         samples = samples_of(audio, audio_format)
-        noisy = signal_to_noise_db(samples) < NOISY_DB
-        heard = self._whisper.decode(samples, language)
+        over_noise_db = signal_to_noise_db(samples)
+        noisy = over_noise_db < NOISY_DB
+        cleaned = without_noise(samples) if over_noise_db < CLEAN_DB else samples
+        # In loud noise Whisper hears better what it was trained on.
+        heard = self._whisper.decode(samples if noisy else cleaned, language)
+        if heard.is_sure and len(heard.text.split()) > FEW_WORDS:
+            return Transcript(heard.text), heard
         other = None
-        if language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ and (noisy or _is_doubtful(heard)):
-            other = self._grammar.transcribe(audio, audio_format) or None
+        if _is_doubtful(heard, noisy=noisy) and language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ:
+            is_telephone = audio_format.rate_hz < RATE_HZ
+            other = self._grammar.sentence(_rounded(cleaned if noisy else samples), is_telephone=is_telephone)
         if heard.is_unsure and not noisy and not (other and same_sound(other, heard.text)):
-            heard = self._whisper.decode_again(samples, language, heard)
+            heard = self._whisper.decode_again(cleaned, language, heard)
         return judged(heard, other, noisy=noisy), heard
 
 
-def _is_doubtful(heard: Decoded) -> bool:
+def _rounded(samples: Floats) -> Samples:
+    return np.asarray(np.clip(samples * 32768, -32768, 32767), np.int16)
+
+
+def _is_doubtful(heard: Decoded, *, noisy: bool) -> bool:
+    """Whether the grammar's opinion would change anything."""
+    if noisy:
+        return heard.transcript().text is not None  # Else nobody is believed.
     return heard.loops or heard.log_probability < SURE or len(heard.text.split()) <= FEW_WORDS or has_number(heard.text)
+
+
+def _is_told(heard: Decoded) -> bool:
+    """Whether what is not believed may be asked about all the same: noise alone is a word or two."""
+    several = len(heard.text.split()) >= FEW_WORDS
+    return several and heard.log_probability >= ASKED_ABOUT and heard.no_speech < NO_SPEECH and not heard.loops
 
 
 def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
     """What was said, by Whisper's words and those of the grammar; None: it was not asked, or has none."""
     alone = heard.transcript()
+    if other is None and alone.text is None and _is_told(heard):
+        return Transcript(heard.text, certain=False)
     if other is None:
         return Transcript(alone.text, certain=alone.certain and heard.log_probability >= SURE and not noisy)
     if same_words(heard.text, other):

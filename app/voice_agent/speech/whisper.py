@@ -25,7 +25,7 @@ import soxr
 from voice_agent.call.audio import AudioFormat, to_linear
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.log_mel import HOP, RATE_HZ, Floats, log_mel
-from voice_agent.speech.sounds import has_speech
+from voice_agent.speech.sounds import has_speech, without_noise
 
 LONGEST_S = 30
 SILENCE_S = 4.0
@@ -40,13 +40,17 @@ UNSURE = -0.7
 """Below this mean log-probability of a token it is worth looking again."""
 DROPPED = -1.0
 """Below this it is not known what was said, if anything was."""
+SURE_OF_EACH = 0.5
+"""Where every token of a word is at least as likely as this the words are right, in noise, too, and also where the text
+runs in a circle from there on: of 96 sentences in four conditions 23 are so sure, and one has a word wrong, of none
+that matters. The mean probability does not tell: 34 of 44 from `SURE` in `second_opinion` on are right."""
 NO_SPEECH = 0.6
 """From here on the model rather hears no speech; believed where it is unsure of the words, too."""
 MAX_REPEATS = 3
 """So often the same words may come one after the other; more is no speech but a model that runs in a circle."""
 MAX_CYCLE = 6
 """Words of what comes again and again."""
-WHOLE_PHRASE = 4
+WHOLE_PHRASE = 3
 """Words of what nobody says twice in the same way, up to the end: the second time is the model's."""
 
 
@@ -60,11 +64,20 @@ class Decoded(NamedTuple):
     """How likely there was no speech, as the model has it."""
     loops: bool
     """The text did not end, and was cut where it began again."""
+    least: float = 0.0
+    """How likely the least likely token of the text's words was; see `SURE_OF_EACH`."""
+    first: Floats | None = None
+    """How likely each token was to be the first; None: not known."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether no other opinion is needed."""
+        return self.least >= SURE_OF_EACH and self.no_speech < NO_SPEECH
 
     @property
     def is_unsure(self) -> bool:
         """Whether it is worth the cost to look again."""
-        return self.loops or self.log_probability < UNSURE
+        return not self.is_sure and (self.loops or self.log_probability < UNSURE)
 
     def transcript(self) -> Transcript:
         """What is made of it, if there is no other opinion."""
@@ -105,18 +118,12 @@ class WhisperModel:
         again = self._decode(samples, int(MORE_SILENCE_S * RATE_HZ), language)
         return max(first, again, key=lambda found: (not found.loops, found.log_probability))
 
-    def first_word(self, samples: Floats, language: str, *kinds: frozenset[str]) -> list[float]:
+    def begins_with(self, found: Decoded, *kinds: frozenset[str]) -> list[float]:
         """How likely what is said begins with a word of each kind, by the first token.
 
         A word of several tokens counts by its first one only where that is a word of the kind, too.
         """
-        features = _features(samples, int(SILENCE_S * RATE_HZ))
-        prompt = [self._prompt(language)]
-        (found,) = self._model.generate(features, prompt, beam_size=1, max_length=2, return_logits_vocab=True)
-        logits = np.array(found.logits[0][0], np.float32).ravel()
-        chances = np.exp(logits - logits.max())
-        chances /= chances.sum()
-        return [float(chances[self._tokens_of(kind)].sum()) for kind in kinds]
+        return [0.0 if found.first is None else float(found.first[self._tokens_of(kind)].sum()) for kind in kinds]
 
     def _decode(self, samples: Floats, silence: int, language: str) -> Decoded:
         most = LEAST_TOKENS + TOKENS_A_SECOND * len(samples) // RATE_HZ
@@ -127,9 +134,17 @@ class WhisperModel:
             max_length=min(MAX_TOKENS, most),
             return_scores=True,
             return_no_speech_prob=True,
+            return_logits_vocab=True,
         )
-        text, loops = without_loops(text_of(found.sequences[0]))
-        return Decoded(text, float(found.scores[0]), float(found.no_speech_prob), loops)
+        tokens = found.sequences[0]
+        text, loops = without_loops(text_of(tokens))
+        kept = next((n for n in range(len(tokens)) if len(text_of(tokens[: n + 1])) > len(text)), len(tokens))
+        chosen = zip(tokens[:kept], found.sequences_ids[0], found.logits[0], strict=False)
+        least = min(
+            (float(_chances(logits)[number]) for token, number, logits in chosen if _is_of_word(token)), default=0.0
+        )
+        score, no_speech, first = float(found.scores[0]), float(found.no_speech_prob), _chances(found.logits[0][0])
+        return Decoded(text, score, no_speech, loops, least, first)
 
     def _tokens_of(self, words: frozenset[str]) -> list[int]:
         if words not in self._tokens:
@@ -155,7 +170,7 @@ class WhisperEngine:
             return Transcript(None)
         if not has_speech(audio, audio_format):
             return Transcript("")
-        samples = samples_of(audio, audio_format)
+        samples = without_noise(samples_of(audio, audio_format))
         found = self._model.decode(samples, language)
         if found.is_unsure:
             found = self._model.decode_again(samples, language, found)
@@ -224,6 +239,17 @@ _DIGITS = frozenset("zero oh one two three four five six seven eight nine".split
 
 def _is_number(words: Sequence[str]) -> bool:
     return all(word in _DIGITS or word.isdecimal() for word in words)
+
+
+def _chances(logits: Any) -> Floats:
+    """How likely each token is, of what the model gives for the place of one."""
+    given = np.array(logits, np.float32).ravel()
+    chances = np.exp(given - given.max())
+    return np.asarray(chances / chances.sum())
+
+
+def _is_of_word(token: str) -> bool:
+    return not _is_special(token) and any(character.isalnum() for character in text_of([token]))
 
 
 def _is_special(token: str) -> bool:

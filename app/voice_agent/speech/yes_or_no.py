@@ -5,6 +5,9 @@ word is one of each: of "yes" in noise 0.3 to 0.9 and a hundred times likelier t
 of its tokens, which the full stop is one of, says nothing. The grammar has one search for each class, and tells which
 fits better. In steady noise its short "no" fits about as well as any "yes": a small lead is no contradiction.
 
+What rhymes with one ("guess", "go") has a search of its own, and a probability: it is no answer where either judge
+clearly has it rather. As some voices say "guess", both judges take it for a yes, and no less than a real one.
+
 A class is believed where Whisper's own words are of it and nothing else, and both agree. Nothing is made of words that
 Whisper did not hear: noise, a cough or another word is no yes, however well it fits one. Where they contradict each
 other nobody is believed. ``tests/speech/bench_yes_or_no.py`` measures it.
@@ -20,6 +23,8 @@ from typing import NamedTuple
 from voice_agent.speech.sentence_end import turn_words
 
 YES, NO = "yes", "no"
+RHYMES = "rhymes"
+"""The grammar of what sounds like either and is neither."""
 LONGEST_ANSWER_S = 4
 """Of a clip, with the silence around it; a longer one is no bare answer."""
 LIKELY = 0.3
@@ -33,6 +38,10 @@ CLEARLY = 5.0
 it for "yes", "no" leads by 15; where "yes" is said by 4 at most."""
 CLEARLY_OF_MORE = 25.0
 """The same against a text of several words: the grammar takes half of it for noise, and Whisper has heard them all."""
+CLEARLY_A_RHYME = 3.5
+"""A lead in the same score: a real yes in noise is behind by 3 at most, and "guess" in front of it by up to 12."""
+TIMES_A_RHYME = 2
+"""So much likelier than its rhymes the first word must be; a yes is 10 to 1 000 times, seldom less."""
 
 
 class Likelihoods(NamedTuple):
@@ -40,6 +49,12 @@ class Likelihoods(NamedTuple):
 
     yes: float
     no: float
+    rhyme: float = 0.0
+    """Of either."""
+
+
+RHYMING = frozenset("guess less dress mess chess press best rest test go so low show though slow grow toe snow".split())
+"""Those of the grammar `RHYMES`, for Whisper."""
 
 
 @cache
@@ -58,6 +73,13 @@ def class_of(text: str, language: str) -> str:
     found = {name for name, own in answer_words(language).items() if own.intersection(words)}
     others = set(words) - known.yes - known.no - known.beside_answer
     return found.pop() if len(found) == 1 and not others else ""
+
+
+def is_rhyme(text: str, language: str, likely: Likelihoods, scores: Mapping[str, float]) -> bool:
+    """Whether what was taken for a yes or a no rather was something that sounds like it; `scores`: as in `believed`."""
+    named = class_of(text, language)
+    own = likely.yes if named == YES else likely.no
+    return own < TIMES_A_RHYME * likely.rhyme or scores[RHYMES] > scores[named] + CLEARLY_A_RHYME
 
 
 def believed(text: str, language: str, likely: Likelihoods, scores: Mapping[str, float]) -> bool:
