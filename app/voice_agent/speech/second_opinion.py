@@ -6,8 +6,8 @@ Else the grammar is, where that pays: where Whisper is unsure, in noise, and whe
 time or order.
 
 In noise each of them takes wrong words for right ones, and no mean score shows it: nothing else is certain there but
-what both understood. So Whisper is not asked again there: whatever it says then is as uncertain, and noise would cost more than
-speech does.
+what both understood. So Whisper is not asked again there: whatever it says then is as uncertain, and noise would cost
+more than speech does.
 """
 
 from __future__ import annotations
