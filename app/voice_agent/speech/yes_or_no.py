@@ -36,6 +36,8 @@ TIMES_LIKELIER = 20
 CLEARLY = 5.0
 """A lead in the grammar's score, in steps a frame: see `recognition`. Where "less" is said in noise, and Whisper takes
 it for "yes", "no" leads by 15; where "yes" is said by 4 at most."""
+LEADS = 3.0
+"""A lead that supports what is only possible."""
 CLEARLY_OF_MORE = 25.0
 """The same against a text of several words: the grammar takes half of it for noise, and Whisper has heard them all."""
 CLEARLY_A_RHYME = 3.5
@@ -94,4 +96,4 @@ def believed(text: str, language: str, likely: Likelihoods, scores: Mapping[str,
     several = len(set(text.lower().split())) > 1
     if scores[named] < scores[opposite] - (CLEARLY_OF_MORE if several else CLEARLY):
         return False
-    return own >= LIKELY or scores[named] > scores[opposite] + CLEARLY
+    return own >= LIKELY or scores[named] > scores[opposite] + LEADS
