@@ -129,6 +129,16 @@ def test_nothing_of_it_stands_in_the_record_of_what_an_ear_is_sure_of() -> None:
     assert not entry.uncertain
 
 
+def test_what_an_agent_is_not_sure_of_is_uncertain_on_the_next_pod_too() -> None:
+    """It says so itself, in place of an ear; what else it may be, it knows."""
+    call = spoken_call()
+    feed(call, inputs.TranscriptGiven(item_id(1), "for", certain=False))
+    for pod in (call, moved(call)):
+        entry = pod.conversation.get(item_id(1))
+        assert entry is not None
+        assert (entry.uncertain, entry.alternatives, transcript(pod)) == (True, (), "for")
+
+
 def test_nothing_is_kept_of_an_item_that_is_no_audio_of_the_callers() -> None:
     """Typed, the assistant's, deleted, or never there; and of a turn that goes on."""
     call = engine_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})

@@ -144,7 +144,7 @@ class RecordingCall(Call):
         for hearing in nothing:
             yield hearing
 
-    async def transcribed(self, item_id: str, text: str | None) -> None:
+    async def transcribed(self, item_id: str, text: str | None, *, certain: bool = True) -> None:
         self.acts.append(("transcribed", item_id, text))
 
     @asynccontextmanager

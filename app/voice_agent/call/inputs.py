@@ -189,6 +189,8 @@ class TranscriptGiven:
 
     item_id: str
     text: str | None
+    certain: bool = True
+    """Whether it is sure of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def given(call: CallRecord, event: TranscriptGiven, now_ms: int) -> list[Effect]
     is_known = entry.item["content"][spoken_index(entry.item)].get("transcript") is not None
     if is_known or (event.text is None and not entry.awaits_agent):
         return []
-    entry.uncertain, entry.alternatives = False, ()
+    entry.uncertain, entry.alternatives = not event.certain, ()
     _keep(call, entry, event.text)
     if event.item_id not in call.clips.untranscribed:
         return []

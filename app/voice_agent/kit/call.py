@@ -123,10 +123,11 @@ class Call(Protocol):
         with the run.
         """
 
-    async def transcribed(self, item_id: str, text: str | None) -> None:
+    async def transcribed(self, item_id: str, text: str | None, *, certain: bool = True) -> None:
         """Say what the caller said in a spoken item, for an agent that understands its callers itself (`AgentEar`).
 
-        The client is told as of an ear; None: it cannot be understood. The first one who understood an item stands, be
+        The client is told as of an ear; None: it cannot be understood. `certain` False: it may be something else, and
+        `Asked.uncertain` says so. The first one who understood an item stands, be
         it an ear. Needs no event, and returns once it is durable; of an item that is gone nothing is kept. Raises
         `ValueError` for an item that is no audio of the caller's, for text that is no Unicode, and for more than
         16 384 characters of it.

@@ -596,10 +596,11 @@ async def test_what_an_agent_understood_is_durable_when_that_returns_and_told_as
         await settled(its)
         assert not [kind for kind in connection.pushed if "transcription" in kind]
         item_id = next(event.item_id for event in agent.events if isinstance(event, Heard))
-        await calls[0].transcribed(item_id, "hello")
+        await calls[0].transcribed(item_id, "hello", certain=False)
         held = await its.store.load(its.call.call_id)
         assert held is not None
         assert b"hello" in held.items[item_id]
+        assert b"uncertain" in held.items[item_id]
         assert [kind.rpartition(".")[2] for kind in connection.pushed if "transcription" in kind] == [
             "delta",
             "completed",

@@ -108,7 +108,7 @@ class AgentCall:
         """See `kit.Call`."""
         return self._live(self._work.live.hearing.reader())
 
-    async def transcribed(self, item_id: str, text: str | None) -> None:
+    async def transcribed(self, item_id: str, text: str | None, *, certain: bool = True) -> None:
         """See `kit.Call`."""
         if text is not None:
             checked_text(text, "What was understood", MAX_TRANSCRIPT_CHARS)
@@ -119,7 +119,7 @@ class AgentCall:
             return
         if not is_spoken_by_user(entry.item):
             raise ValueError(f"{item_id!r:.80} is no audio of the caller's.")
-        work.feed(TranscriptGiven(item_id, text))
+        work.feed(TranscriptGiven(item_id, text, certain))
         with work.waiting():
             await work.wait_durable()
 
