@@ -102,6 +102,12 @@ def test_a_short_sound_into_an_answer_is_none() -> None:
     assert dialog.say(None, heard="Order").startswith("I am sorry, I did not understand that.")
 
 
+def test_what_may_be_a_listeners_word_does_not_stop_an_answer() -> None:
+    """One ear heard it, and the other one more: nothing would be done on that anyway."""
+    dialog = told()
+    assert dialog.say("okay eight", "Okay.", heard="Order") == HOURS + MORE
+
+
 def test_a_short_sound_after_an_answer_may_be_the_callers_answer() -> None:
     """It was not understood."""
     dialog = told()

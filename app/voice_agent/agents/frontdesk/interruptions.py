@@ -52,8 +52,10 @@ def answer_to(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer |
 
 
 def says_nothing(said: CallersWords, desk: DeskContext) -> bool:
-    """Whether it is what one says who only listens, or a short sound of which nothing was understood."""
-    return is_backchannel(said.text, desk.language.tag) if said.text else said.is_short
+    """Whether it is what one says who only listens, or may be, or a short sound of which nothing was understood."""
+    if not said.text:
+        return said.is_short
+    return any(is_backchannel(text, desk.language.tag) for text in (said.text, *said.alternatives))
 
 
 def remembered(answer: Answer) -> Answer:
