@@ -105,7 +105,7 @@ def test_a_short_sound_into_an_answer_is_none() -> None:
 def test_what_may_be_a_listeners_word_does_not_stop_an_answer() -> None:
     """One ear heard it, and the other one more: nothing would be done on that anyway."""
     dialog = told()
-    assert dialog.say("okay eight", "Okay.", heard="Order") == HOURS + MORE
+    assert dialog.say("mama", "Mm-hmm.", heard="Order") == HOURS + MORE
 
 
 def test_a_short_sound_after_an_answer_may_be_the_callers_answer() -> None:
