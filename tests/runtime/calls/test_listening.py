@@ -5,6 +5,7 @@ Tests of `listening`, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -14,15 +15,19 @@ from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
 from tests.waiting import until
 from voice_agent.call.audio import PCM
+from voice_agent.call.effects import Effect
 from voice_agent.call.inputs import (
     AppendAudio,
     ClearAudio,
     CommitAudio,
+    ConnectionLost,
     CreateResponse,
     FromCaller,
     HandoffPlanned,
+    Input,
     UpdateSession,
 )
+from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
@@ -265,3 +270,86 @@ async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller)
         its.live.receive_event(event)
         assert (its.call.outbox.seq, its.call.input_audio.position, its.call.dialogue.turns) == before
         assert its.live.responder._task is None
+
+
+# --- what a silent caller sends ----------------------------------------------------------
+
+
+def test_frames_of_a_silent_caller_are_gathered_and_change_no_turn_nor_what_is_heard_of_it() -> None:
+    """The rules get a tenth of a second of silence at a time, and come to the same as if they got each frame."""
+    gathered, each = Alone(old_call()), Alone(old_call())
+    steps = {gathered: 0, each: 0}
+    for its in (gathered, each):
+        its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+        its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+        step = its.live.step
+
+        def counted(call: CallRecord, event: Input, now_ms: int, its: Alone = its, step: Step = step) -> list[Effect]:
+            steps[its] += 1
+            return step(call, event, now_ms)
+
+        its.live.step = counted
+    each.live.listening.held.most_bytes = 0
+    for its in (gathered, each):
+        hear(its, 0, 8000)
+        its.live.listening.held.give()
+    assert turns(gathered.call) == turns(each.call)
+    clips = [its.call.clips.latest for its in (gathered, each)]
+    assert clips[0] is not None
+    assert clips[0] == clips[1]
+    assert gathered.call.input_audio == each.call.input_audio
+    assert steps[each] == len(frames(0, 8000))
+    assert steps[gathered] < 0.8 * steps[each]
+
+
+@pytest.mark.parametrize("kind", ["clear", "named", "handoff", "agent", "lost"])
+async def test_what_is_held_comes_to_the_rules_before_anything_else_does(kind: str) -> None:
+    """The position is whole whenever something else happens to the call, whoever it comes from."""
+    async with alone(old_call()) as its:
+        happens: dict[str, Callable[[], object]] = {
+            "clear": lambda: its.live.receive_event(ClearAudio()),
+            "named": lambda: its.live.receive_event(AppendAudio(b"", "an-id")),
+            "handoff": lambda: its.live.feed(HandoffPlanned()),
+            "agent": lambda: its.live.change_agent(Recogniser()),
+            "lost": lambda: its.live.feed(ConnectionLost(hung_up=False, planned=False)),
+        }
+        hear(its, 0, 60)
+        assert its.call.input_audio.position == BEFORE
+        happens[kind]()
+        assert its.call.input_audio.position == BEFORE + PCM.size(60)
+        assert not its.live.listening.held.audio
+
+
+async def test_what_is_held_is_taken_back_when_the_client_sends_it_again() -> None:
+    """Of a client that comes back, and goes on from what is durable, no silence is heard twice."""
+    async with alone(old_call()) as its:
+        its.attach()
+        hear(its, 0, 60)
+        durable = its.call.input_audio.durable_position
+        its.attach()
+        assert its.call.input_audio.position == durable
+        hear(its, 0, 80)
+        its.live.listening.held.give()
+        assert its.call.input_audio.position == durable + PCM.size(80)
+
+
+def test_nothing_is_held_of_a_caller_who_speaks() -> None:
+    """What is said is checkpointed as soon as it is due."""
+    its = Alone(old_call())
+    its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+    its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+    hear(its, 0, 1500)
+    assert its.call.input_audio.speaking
+    for start_ms in range(1500, 1600, 20):
+        hear(its, start_ms, start_ms + 20)
+        assert its.call.input_audio.position == BEFORE + PCM.size(start_ms + 20)
+
+
+def test_nothing_is_held_where_its_length_counts_to_the_frame() -> None:
+    """Neither of a caller who commits turns, nor where a silence of some length becomes a turn."""
+    timed = {"type": "server_vad", "idle_timeout_ms": 5000}
+    for detection in (None, timed):
+        its = Alone(old_call())
+        its.live.receive_event(UpdateSession({"type": "realtime", "audio": {"input": {"turn_detection": detection}}}))
+        hear(its, 0, 20)
+        assert its.call.input_audio.position == BEFORE + len(FRAME)

@@ -32,6 +32,9 @@ from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
 from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 
+HELD_MS = 100
+"""So much of what a silent caller sends comes to the rules at a time: a fifth of the steps, and the padding of the next
+utterance, which is all that they keep of it, is no worse known. Nothing of it is stored before somebody speaks."""
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
 each of its pauses, would be worked on as often as it has pauses."""
@@ -41,6 +44,26 @@ TRANSCRIPTION_LIMIT_S = 30.0
 """After so long a turn counts as not understood, and its response begins without a transcript."""
 
 log = structlog.get_logger(__name__)
+
+
+class HeldAudio:
+    """What a silent caller sent and the rules have not had yet: endpointing has, and heard no boundary in it.
+
+    They have it before anything else comes to them.
+    """
+
+    def __init__(self, feed: Callable[[Input], None]) -> None:
+        self.audio = bytearray()
+        self.most_bytes = 0
+        """As soon as there is so much, the rules get it. 0: nothing is held."""
+        self._feed = feed
+
+    def give(self) -> None:
+        """Let the rules have it."""
+        if self.audio:
+            audio = bytes(self.audio)
+            self.audio.clear()
+            self._feed(AppendAudio(audio))
 
 
 class Listening:
@@ -58,6 +81,7 @@ class Listening:
         ear = agent.ear or Ear()
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""
+        self.held = HeldAudio(feed)
         self.taps: list[FrameQueue] = []
         """Who else is given the client's frames."""
         self.hearing = HearingNotices()
@@ -87,7 +111,10 @@ class Listening:
         detection = call.session.turn_detection
         if detection is None or call.identity.mirror:
             self.endpointer = None
+            self.held.most_bytes = 0
             return
+        # Where a silence of some length is a turn, its length counts to the frame.
+        self.held.most_bytes = 0 if detection.idle_timeout_ms else call.session.input_format.size(HELD_MS)
         buffer = call.input_audio
         at_bytes = buffer.position if at_bytes is None else at_bytes
         self.endpointer = self._ending.endpointer(detection, at_bytes)

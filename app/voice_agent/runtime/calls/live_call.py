@@ -123,17 +123,26 @@ class LiveCall:
     def receive_event(self, event: FromCaller) -> None:
         """Let a client event take effect; audio is listened to first.
 
-        The path of every frame: endpointing is fed here, not in a method of `listening`.
+        The path of every frame: endpointing is fed here, not in a method of `listening`. What a silent caller sends
+        is gathered (`HeldAudio`): to the rules it is the same in how many pieces it comes.
         """
         listening, call = self.listening, self.call
         if type(event) is AppendAudio and (event.event_id is None or not call.client_events.is_resent(event.event_id)):
             self._observer.frames.came += 1
+            for tap in listening.taps:
+                put_frame(tap, event.audio, call.session.input_format)
             if listening.endpointer is not None and len(event.audio) % call.session.input_format.sample_bytes == 0:
                 boundaries = listening.endpointer.feed(event.audio)
                 if boundaries:
                     event = AppendAudio(event.audio, event.event_id, boundaries)
-            for tap in listening.taps:
-                put_frame(tap, event.audio, call.session.input_format)
+                elif event.event_id is None and not call.input_audio.speaking:
+                    held = listening.held
+                    if held.most_bytes:
+                        held.audio += event.audio
+                        if len(held.audio) < held.most_bytes:
+                            return
+                        event = AppendAudio(bytes(held.audio))
+                        held.audio.clear()
         self.feed(event)
         if listening.stream is not None:
             listening.stream.advance()
@@ -146,6 +155,8 @@ class LiveCall:
         """Let something happen: the rules decide, this object acts. Nothing happens to a call that this pod lost."""
         if self.writer.state is FENCED:
             return
+        if self.listening.held.audio:
+            self.listening.held.give()
         effects = self.step(self.call, event, self._clock.wall_ms())
         if self.call.has_changes:
             self._committer.mark(self.writer)
@@ -207,6 +218,7 @@ class LiveCall:
         Nothing is taken of what the old one still does.
         """
         self.responder.cancel()
+        self.listening.held.give()
         self.listening.cancel()
         work = _work_of(self.call, agent, self.feed, self.writer, self._clock, self._observer)
         self.listening, self.responder = work
@@ -220,6 +232,7 @@ class LiveCall:
             self.connection.close(CloseCode.ATTACHED_ELSEWHERE, at_once=True)
         self.connection = connection
         self.activity.attached()
+        self.listening.held.give()  # So that it is taken back, too, if the client is to send it again.
         [attached] = self.apply(ConnectionMade(last_event, connection.resumable, connection.client.received))
         assert isinstance(attached, Attached)
         if attached.rewound:
