@@ -36,7 +36,7 @@ CASES = [
     for script in ("talk", "cut")
     if (name, script) not in {(each, "cut") for each in SHORT}
 ]
-EVERY = 23
+EVERY = 47
 """Of so many moments one, where all would take too long."""
 
 

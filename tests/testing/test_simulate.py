@@ -32,7 +32,7 @@ from voice_agent.testing.spoken_words import WordEar, WordVoice, speech_of, word
 
 AROUND = {"tool": Surroundings(session={"tools": [TOOL]})}
 UNITS = ("input_tokens", "output_tokens", "cached_input_tokens", "input_audio_tokens", "output_audio_tokens")
-EVERY = 7
+EVERY = 17
 """Of so many moments one, where all would take too long."""
 
 
@@ -320,11 +320,12 @@ def test_between_sentences_that_are_prepared_there_is_no_silence(*, prepares: bo
     assert silence_s < 0.05 if prepares else silence_s > 0.3
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("hand_off", [False, True])
-def test_what_is_prepared_is_said_once_whenever_its_pod_is_gone(*, hand_off: bool) -> None:
+def test_what_is_prepared_is_said_once_whenever_its_pod_is_gone(*, hand_off: bool, every: int) -> None:
     """As much of it as without preparing, to the sample."""
     around = Surroundings(voice=LateVoice)
-    run = survives(Reader, [Type("go")], surroundings=around, hand_off=hand_off)
+    run = survives(Reader, [Type("go")], surroundings=around, hand_off=hand_off, every=every)
     plain = simulate(partial(Reader, prepares=False), [Type("go")], surroundings=around)
     assert [(reply.text, reply.audio) for reply in run.replies] == [
         (reply.text, reply.audio) for reply in plain.replies
