@@ -36,6 +36,15 @@ HEAVY = {
     "websockets.asyncio.client",
 }
 """Not to be imported by a server before it answers: what hears and speaks, dials out or moves callers needs them."""
+OF_SERVERS = (HEAVY - {"httpx", "websockets.asyncio.client"}) | {
+    "fastapi",
+    "prometheus_client",
+    "redis",
+    "uvicorn",
+    "uvloop",
+    "voice_agent.runtime.pod.pod",
+}
+"""Not to be imported by any command before it runs: those that call a pod dial out, and none needs more."""
 MOST_CPU = 3.0
 """By the CPU time that importing the libraries alone takes in the same run: 1.5 to 1.9 where this was measured."""
 LIBRARIES = "import fastapi, httpx, prometheus_client, pydantic_settings, redis.asyncio, structlog, uvicorn"
@@ -77,6 +86,18 @@ def test_the_list_of_commands_says_what_their_own_help_says(name: str) -> None:
     """The list is kept apart from the functions, so it could tell something else."""
     described = " ".join((cli.function(name).__doc__ or "").split())
     assert described.startswith(cli.COMMANDS[name][1])
+
+
+def test_a_command_imports_nothing_heavy_before_it_runs() -> None:
+    """A person waits for it: no engine, none of the server's frameworks, no store, no library of a router."""
+    program = (
+        "import json, sys; from voice_agent import cli; "
+        "print(json.dumps([[name, cli.load(name) and sorted(sys.modules)] for name in cli.COMMANDS]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for name, loaded in json.loads(done.stdout):
+        assert not OF_SERVERS & set(loaded), name
+    assert "httpx" in loaded
 
 
 @pytest.mark.parametrize("told_not_to", ["", "1"])
