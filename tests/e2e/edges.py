@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 
+from tests import forked
 from tests.servers import free_port
 from tests.tls import trusting
 from tests.waiting import PATIENCE_S
@@ -41,10 +40,9 @@ class EdgeProcess:
             kept |= {f"{EDGE_PREFIX}TLS_CERT": str(tls[0]), f"{EDGE_PREFIX}TLS_KEY": str(tls[1])}
             kept["SSL_CERT_FILE"] = str(tls[0])
         to = [word for port in behind for word in ("--to", f"ws{s}://127.0.0.1:{port}")]
-        command = [sys.executable, "-m", "voice_agent", "edge", *to, "--port", str(self.port)]
         self.log = log
         with log.open("wb") as output:
-            self.process = subprocess.Popen(command, env=kept, stdout=output, stderr=output)
+            self.process = forked.start(["edge", *to, "--port", str(self.port)], kept, output)
 
     async def get(self, path: str) -> str:
         """What it says; "" while it does not."""

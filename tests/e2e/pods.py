@@ -9,7 +9,6 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from tests import forked
 from tests.servers import free_port
 from tests.tls import trusting
 from tests.waiting import PATIENCE_S, until
@@ -31,7 +31,7 @@ POD_LABELS = re.compile(r'(?<=[{,])(?:color|version)="[^"]*",?')
 class PodProcess:
     """One `voice-agent serve`."""
 
-    process: subprocess.Popen[bytes]
+    process: forked.ForkedProcess | subprocess.Popen[bytes]
     port: int
     color: str
     log: Path
@@ -123,7 +123,8 @@ class Pods:
         known |= {"agent": self.agents, **self.settings}
         if known["agent"] in ("", "frontdesk"):
             # Small engines: they are there in a third of the time; what the natural ones understand is tried elsewhere.
-            known = {"agent_frontdesk_ear": "pocketsphinx", "agent_frontdesk_voice": "espeak", **known}
+            small = {"agent_frontdesk_ear": "pocketsphinx", "agent_frontdesk_voice": "espeak", "speech_workers": 1}
+            known = {**small, **known}
         if self.record_inputs is not None:
             known["record_inputs"] = self.record_inputs
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
@@ -131,13 +132,9 @@ class Pods:
         given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "voice_agent", "serve"],
-                env={**kept, **given},
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            # A host of several workers forks them itself, and is seen to do so as it is installed.
+            start = forked.start_from_nothing if "workers" in settings else forked.start
+            process = start(["serve"], {**kept, **given}, output)
         pod = PodProcess(process, port, color, log, settings.get("tls_cert"))  # type: ignore[arg-type]  # a path
         self.running.append(pod)
         async with asyncio.timeout(PATIENCE_S):
