@@ -50,8 +50,7 @@ class Fleet:
 
     async def count(self, sample: str) -> float:
         """A sample of the edges' metrics, of all of them."""
-        lines = [line for one in self.edges for line in (await one.get("/metrics")).splitlines()]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample))
+        return sum([await sample_of(one, sample) for one in self.edges])
 
     async def first(self, cookie: str = "") -> Headers:
         """What a first connect is answered."""
@@ -59,6 +58,12 @@ class Fleet:
         async with connect(f"{self.url}?model=echo", additional_headers=headers, proxy=None) as socket:
             assert socket.response is not None
             return socket.response.headers
+
+
+async def sample_of(one: EdgeProcess, sample: str) -> float:
+    """A sample of an edge's metrics; the sum of those that begin so."""
+    lines = (await one.get("/metrics")).splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample))
 
 
 @contextlib.asynccontextmanager
@@ -113,8 +118,8 @@ async def test_callers_notice_nothing_of_a_pod_that_goes(redis_url: str, how: st
         calls = [PlainCall(all_of_it.url, size) for size in SIZES]
         talking = asyncio.gather(*(call.run() for call in calls))
         await until(lambda: all(call.turns for call in calls) or talking.done())
-        for one in all_of_it.edges:
-            assert "voice_edge_calls 2.0" in await one.get("/metrics")
+        # Which of four that connect at once comes to which is HAProxy's affair.
+        assert all([await sample_of(one, "voice_edge_calls ") >= 1 for one in all_of_it.edges])
         gone = all_of_it.pods["blue-1"]
         if how == "kill":
             gone.kill()
