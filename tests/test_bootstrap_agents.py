@@ -19,8 +19,8 @@ from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Ear
-from voice_agent.kit.opening import NotOpened
 from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.opening import NotOpened
 from voice_agent.providers.errors import ProviderFailed
 from voice_agent.settings import Settings
 from voice_agent.speech.fallback_voice import FallbackVoice

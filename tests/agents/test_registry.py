@@ -10,7 +10,7 @@ from voice_agent.agents.loopback import Loopback
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
-from voice_agent.kit.opening import NotOpened
+from voice_agent.opening import NotOpened
 
 
 def registry(*agents: Agent, default: str = "") -> AgentRegistry:

@@ -14,8 +14,8 @@ from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Ear, Transcript
-from voice_agent.kit.opening import NotOpened
 from voice_agent.kit.voice import Utterance, Voice
+from voice_agent.opening import NotOpened
 from voice_agent.speech import providers
 from voice_agent.speech.providers import SpeechProviders
 from voice_agent.speech.workers import SpeechWorkers

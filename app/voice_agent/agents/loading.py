@@ -20,7 +20,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.naming import is_name
-from voice_agent.kit.opening import told_in_one_line
+from voice_agent.opening import told_in_one_line
 
 ENTRY_POINT_GROUP = "voice_agent.agents"
 FRONTDESK = "frontdesk"

@@ -13,7 +13,7 @@ from voice_agent.agents.files import AgentFile
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
-from voice_agent.kit.opening import opening
+from voice_agent.opening import opening
 from voice_agent.speech.silero import silero_model
 
 log = structlog.get_logger(__name__)

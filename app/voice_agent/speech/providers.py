@@ -20,8 +20,8 @@ from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, NATURAL, PIPER, missing_extra
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.ear import Ear
-from voice_agent.kit.opening import opening
 from voice_agent.kit.voice import Voice
+from voice_agent.opening import opening
 from voice_agent.providers.client import ProviderClient
 from voice_agent.speech.fallback_ear import FallbackEar
 from voice_agent.speech.fallback_voice import FallbackVoice

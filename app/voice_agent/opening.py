@@ -48,7 +48,7 @@ def told_in_one_line(error: BaseException) -> str:
     said = in_one_line(str(error))
     if isinstance(error, SyntaxError | OSError):
         return said or type(error).__name__  # They say where.
-    ours = str(Path(__file__).parents[1])
+    ours = str(Path(__file__).parent)
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", ours))
     ]

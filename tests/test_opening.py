@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voice_agent.kit.opening import NotOpened, told_in_one_line
+from voice_agent.opening import NotOpened, told_in_one_line
 
 
 def raised(error: Exception) -> Exception:
