@@ -288,7 +288,7 @@ async def test_when_a_new_one_is_wrong_the_old_one_stays(
     old = agents.registry.agent("mine")
     assert was in CODE
     (tmp_path / "mine.py").write_text(CODE.replace(was, becomes), encoding="utf-8")
-    with pytest.raises((SettingsError, OSError), match=why):
+    with pytest.raises((SettingsError, NotOpened), match=why):
         await agents.reload("mine")
     assert agents.registry.agent("mine") is old
     await agents.close()

@@ -142,7 +142,7 @@ async def test_a_voice_that_an_old_agent_brought_is_closed_with_it(tmp_path: Pat
             file.write_text(VOICE.replace("        pass", "        raise OSError(self.voice)"), encoding="utf-8")
             with capture_logs() as lines:
                 await reloader.look()
-            assert [line["event"] for line in lines] == ["agent not loaded"]
+            assert [line["event"] for line in lines if line["log_level"] != "debug"] == ["agent not loaded"]
             assert [voice for voice in agents._providers._open if voice.name == "own"] == voices
             file.write_text(VOICE + "\n", encoding="utf-8")
             await reloader.look()
@@ -170,6 +170,44 @@ async def test_what_is_wrong_is_told_once_and_in_one_line(file: Path) -> None:
         change(file, 2)
         await reloader.look()
         assert agents.registry.agent("mine").version == 2  # type: ignore[attr-defined]  # it has one
+
+
+NOTHING_TO_OPEN = """
+    async def open(self, kit):
+        raise LookupError("no table")
+"""
+NO_EAR = """
+from voice_agent import Ear
+
+class Deaf(Ear):
+    name = "deaf"
+
+    async def open(self):
+        raise LookupError("no table")
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (CODE + NOTHING_TO_OPEN, "The agent 'mine' cannot be opened: LookupError: no table (mine.py, line "),
+        (
+            NO_EAR + CODE.replace("ear = Ear()", "ear = Deaf()"),
+            "The ear 'deaf' cannot be opened: LookupError: no table (",
+        ),
+    ],
+)
+async def test_what_does_not_open_is_told_as_it_is_at_a_start(file: Path, code: str, line: str) -> None:
+    """By name, with the line of the author's file; the old one goes on."""
+    async with opened(file) as agents:
+        reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+        old = agents.registry.agent("mine")
+        file.write_text(code, encoding="utf-8")
+        with capture_logs() as lines:
+            await reloader.look()
+        (reason,) = [told["reason"] for told in lines if told["event"] == "agent not loaded"]
+        assert reason.startswith(line)
+        assert agents.registry.agent("mine") is old
 
 
 async def test_a_file_that_is_being_saved_is_waited_for(file: Path) -> None:

@@ -16,6 +16,7 @@ from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
+from voice_agent.opening import opening
 from voice_agent.providers.client import ProviderClient
 from voice_agent.providers.health import ProviderHealth
 from voice_agent.settings import Settings, agent_variables
@@ -52,15 +53,15 @@ class PodAgents:
 
     async def open(self) -> None:
         """Open all of them. When one fails, what was opened is closed again, and its error is raised."""
-        async with AsyncExitStack() as opening:
-            opening.push_async_callback(self._kit.close)
+        async with AsyncExitStack() as undoing:
+            undoing.push_async_callback(self._kit.close)
             await self._providers.open()
-            opening.push_async_callback(self._providers.close)
+            undoing.push_async_callback(self._providers.close)
             await self.registry.open(
                 {name: self._kit.with_settings(its.values) for name, its in self._settings.items()}
             )
-            opening.push_async_callback(self.registry.close)
-            self._opened = opening.pop_all()
+            undoing.push_async_callback(self.registry.close)
+            self._opened = undoing.pop_all()
 
     async def ready(self) -> None:
         """Wait until no call needs to wait for models. Raises what keeps one of them from that."""
@@ -97,7 +98,8 @@ class PodAgents:
         equip(new, its, self._providers)
         await self._providers.open()
         try:
-            await new.open(self._kit.with_settings(its.values))
+            with opening(f"agent {name!r}"):
+                await new.open(self._kit.with_settings(its.values))
             await asyncio.gather(self._providers.ready(), new.ready())
         except BaseException:
             with suppress(Exception):  # What was wrong first is what its author needs to know.

@@ -11,7 +11,7 @@ import structlog
 
 from voice_agent.agents.file_changes import FileChanges
 from voice_agent.bootstrap_agents import PodAgents
-from voice_agent.errors import SettingsError
+from voice_agent.errors import VoiceAgentError
 from voice_agent.invalid_settings import in_one_line
 from voice_agent.kit.agent import Agent
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
@@ -43,7 +43,7 @@ class Reloader:
             try:
                 self._retired.append(await self._agents.reload(name))
             except Exception as error:  # noqa: BLE001 whatever an author's file does must not end the pod
-                why = in_one_line(str(error) if isinstance(error, SettingsError) else repr(error))
+                why = in_one_line(str(error) if isinstance(error, VoiceAgentError) else repr(error))
                 log.warning("agent not loaded", agent=name, reason=why)
             else:
                 log.info("agent loaded anew", agent=name)
