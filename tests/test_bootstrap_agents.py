@@ -249,7 +249,7 @@ async def test_a_voice_that_cannot_get_ready_keeps_its_agent_from_it() -> None:
     """The server then leaves."""
     agents = of(Speaking([], wrong="no models"))
     await agents.open()
-    with pytest.raises(OSError, match="no models"):
+    with pytest.raises(NotOpened, match=r"^The voice 'own' cannot be opened: OSError: no models \(test_boot"):
         await agents.ready()
     await agents.close()
 

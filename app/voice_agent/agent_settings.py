@@ -109,8 +109,8 @@ def settings_of_all(
             warnings.append(_unknown(variable, owner, known))
     found = {}
     for name, agent in agents.items():
-        file = served[name].file
-        found[name] = agent_settings(agent, owned[name], file.settings if file is not None else None)
+        source = served[name].source
+        found[name] = agent_settings(agent, owned[name], source.settings if source is not None else None)
     return found, warnings
 
 

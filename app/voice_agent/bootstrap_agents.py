@@ -76,31 +76,32 @@ class PodAgents:
         return list(self._kit.shared(ProviderClient).healths()) if self._kit.has_http else []
 
     def watched(self, name: str) -> list[Path]:
-        """What an agent that is from a file is made of, and the file that is named for its settings."""
-        file, named = self.registry.served[name].file, named_file(name, agent_variables())
-        assert file is not None, "only files change"
-        return [*file.watched, *([named] if named is not None else [])]
+        """What an agent that may change is made of, and the file that is named for its settings."""
+        source, named = self.registry.served[name].source, named_file(name, agent_variables())
+        assert source is not None, "no other changes"
+        return [*source.watched, *([named] if named is not None else [])]
 
     async def reload(self, name: str) -> Agent:
-        """Put one that is loaded anew, opened and ready, in the place of an agent that is from a file.
+        """Put one that is loaded anew, opened and ready, in the place of an agent whose source has changed.
 
         The old one is returned, for `retire`: calls may still be under it. When anything is wrong with the new one
         that is raised, and the old one stays.
         """
         served = self.registry.served[name]
-        assert served.file is not None, "only files change"
-        old, new = served.agent, await asyncio.to_thread(load_anew, served.origin, served.file)
+        assert served.source is not None, "no other changes"
+        old, new = served.agent, await asyncio.to_thread(load_anew, served.origin, served.source)
         if new.name != name:
             raise SettingsError(f"{served.origin} is no longer the agent {name!r}: start the server again for that.")
-        replaced = ServedAgent(new, served.origin, served.file)
+        replaced = ServedAgent(new, served.origin, served.source)
         its = settings_of_all({**self.registry.served, name: replaced}, agent_variables())[0][name]
         self._providers.forget_unopened()
         equip(new, its, self._providers)
         await self._providers.open()
         try:
+            await self._providers.ready()
             with opening(f"agent {name!r}"):
                 await new.open(self._kit.with_settings(its.values))
-            await asyncio.gather(self._providers.ready(), new.ready())
+                await new.ready()
         except BaseException:
             with suppress(Exception):  # What was wrong first is what its author needs to know.
                 await new.close()
@@ -127,8 +128,11 @@ def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
     """
     speech_workers = settings.speech_workers or None
     registry = load_agents(settings.agent, speech_workers=speech_workers)
-    if settings.reload and not any(one.file for one in registry.served.values()):
-        raise SettingsError("VOICE_RELOAD: no agent is from a file, such as --agent agent.py:Agent.")
+    if settings.reload and not any(one.source for one in registry.served.values()):
+        raise SettingsError(
+            "VOICE_RELOAD: no agent is from a file, such as --agent agent.py:Agent, or of a package that was "
+            "installed with pip install --editable."
+        )
     found, warnings = settings_of_all(registry.served, agent_variables())
     kit = Kit()
     models = SpeechModels(str(settings.whisper_model or ""), str(settings.piper_voice or ""))

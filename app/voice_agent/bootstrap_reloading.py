@@ -47,7 +47,7 @@ class Reloader:
                 log.warning("agent not loaded", agent=name, reason=why)
             else:
                 log.info("agent loaded anew", agent=name)
-        for one in [one for one in self._agents.registry.served.values() if one.file is not None]:
+        for one in [one for one in self._agents.registry.served.values() if one.source is not None]:
             await self._owned.change_agent(one.agent)
         # A call that was being taken over meanwhile had got the old one, and has been given to the new one by now.
         if retired or changed:
@@ -66,12 +66,12 @@ class Reloader:
 
     def _changed(self) -> list[str]:
         served = self._agents.registry.served
-        files = {name: one.file for name, one in served.items() if one.file is not None}
-        # One that is missing is being saved by an editor that writes another first: it changes again in a moment.
+        sources = {name: one.source for name, one in served.items() if one.source is not None}
+        # What is missing is being saved by an editor that writes another first: it changes again in a moment.
         return [
             name
-            for name, file in files.items()
-            if self._changes[name].look(self._agents.watched(name)) and file.path.exists()
+            for name, source in sources.items()
+            if self._changes[name].look(self._agents.watched(name)) and source.exists
         ]
 
 

@@ -46,11 +46,11 @@ def opening(what: str) -> Iterator[None]:
 def told_in_one_line(error: BaseException) -> str:
     """What went wrong, and in which line of the author's file, if it was in one."""
     said = in_one_line(str(error))
-    if isinstance(error, SyntaxError | OSError):
-        return said or type(error).__name__  # They say where.
+    if isinstance(error, SyntaxError) or (isinstance(error, OSError) and error.filename is not None):
+        return said  # They say where.
     ours = str(Path(__file__).parent)
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", ours))
     ]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {said}{where}"
+    return f"{type(error).__name__}{': ' * bool(said)}{said}{where}"

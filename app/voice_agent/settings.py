@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     agent: Annotated[tuple[str, ...], NoDecode] = ()
     """Agents beside `echo` and `loopback`: names, `file.py:Class`, separated by commas; the first is the default."""
     reload: bool = False
-    """Agents from files are loaded anew when these change, and calls go on under the new ones: for development."""
+    """Agents from files, or of editable packages, are loaded anew when these change; calls go on under the new ones."""
     speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
     whisper_model: Path | None = None

@@ -1,4 +1,4 @@
-"""`--agent file.py:Class`."""
+"""`--agent file.py:Class`; loading one anew, as any `source` is, too."""
 
 from __future__ import annotations
 

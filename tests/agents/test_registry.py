@@ -106,7 +106,8 @@ async def test_what_was_opened_is_closed_when_another_fails() -> None:
     """No worker is left behind by a start that failed."""
     log: list[str] = []
     agents = registry(Noted("a", log), Noted("b", log, fails=True), Noted("c", log))
-    with pytest.raises(NotOpened, match=r"^The agent 'b' cannot be opened: b\. Mend it, "):
+    told = r"^The agent 'b' cannot be opened: OSError: b \(test_registry\.py, line \d+\)\. Mend it, "
+    with pytest.raises(NotOpened, match=told):
         await agents.open()
     assert log == ["open a {}", "open b {}", "close b", "close a"]
 
@@ -148,5 +149,5 @@ class Unprepared(Noted):
 
 async def test_what_keeps_an_agent_from_getting_ready_is_told() -> None:
     """The server then leaves."""
-    with pytest.raises(OSError, match="no models"):
+    with pytest.raises(NotOpened, match=r"^The agent .* cannot be opened: OSError: no models \(test_registry"):
         await registry(Echo(), Unprepared("a")).ready()

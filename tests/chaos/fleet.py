@@ -8,13 +8,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests import forked
 from tests.chaos.proxy import Proxy, Weather
 from tests.replicated import SentinelSet
 from tests.servers import free_port
@@ -40,12 +40,13 @@ class Pod:
     log: Path
     store_url: str = ""
     proxies: list[Proxy] = field(default_factory=list)
-    process: subprocess.Popen[bytes] | None = None
+    process: forked.ForkedProcess | subprocess.Popen[bytes] | None = None
     health: dict[str, Any] = field(default_factory=dict)
     busy: bool = False
     """A fault is being done to it, or it has not got over the last one."""
     starts: int = 0
-    command: tuple[str, ...] = (sys.executable, "-m", "voice_agent", "serve")
+    command: tuple[str, ...] = ()
+    """What serves, if it is not this release."""
     environment: dict[str, str] = field(default_factory=dict)
     """More than what every pod has."""
 
@@ -125,13 +126,13 @@ class Fleet:
             while not pod.takes_calls:
                 if not pod.runs:
                     pod.starts += 1
+                    environment = {**kept, **given, **pod.environment}
                     with pod.log.open("ab") as output:
-                        pod.process = subprocess.Popen(
-                            pod.command,
-                            env={**kept, **given, **pod.environment},
-                            stdout=output,
-                            stderr=output,
-                        )
+                        if pod.command:
+                            pod.process = subprocess.Popen(pod.command, env=environment, stdout=output, stderr=output)
+                        else:
+                            # A pod starts on a machine of its own: here it would take a core from all the others.
+                            pod.process = forked.start(["serve"], environment, output)
                 await asyncio.sleep(LOOK_S)
 
     async def _look(self, pod: Pod) -> None:

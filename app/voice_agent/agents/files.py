@@ -7,22 +7,21 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import invalidate_caches
-from importlib.util import cache_from_source, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+from voice_agent.agents.source import INSTALLED, AgentSource, python_file
+
 FILE = re.compile(r".+\.py:\w+")
-INSTALLED = frozenset({"site-packages", "dist-packages"})
-"""Folders that may stand beside an agent, in a virtual environment, and hold nothing of its author's."""
 NOT_BESIDE = frozenset({"__main__", "voice_agent"})
 """What runs the server, wherever that is."""
 
 
 @dataclass(frozen=True, slots=True)
-class AgentFile:
-    """Where an agent is written: a file, and a name in it."""
+class AgentFile(AgentSource):
+    """A file, and a name in it. What it is made of are also modules beside it."""
 
     path: Path
     attribute: str
@@ -35,13 +34,13 @@ class AgentFile:
 
     @property
     def settings(self) -> Path:
-        """Where its settings are, if they stand beside it."""
+        """The file of the same name."""
         return self.path.with_suffix(".toml")
 
     @property
-    def watched(self) -> list[Path]:
-        """All that it is made of, once it was loaded: what is to be looked at for changes."""
-        return [self.path, self.settings, *(Path(str(module.__file__)) for module in self._beside().values())]
+    def exists(self) -> bool:
+        """See `AgentSource.exists`."""
+        return self.path.exists()
 
     def load(self) -> Callable[[], Any]:
         """What the name names.
@@ -64,35 +63,17 @@ class AgentFile:
             raise AttributeError(f"it has no attribute {self.attribute!r}")
         return made
 
-    def load_anew(self) -> Callable[[], Any]:
-        """As `load`, of it and of what it imports from beside it as they are now. If it raises, all stays as it was."""
-        before = self._beside() | {name: sys.modules[name] for name in [self._module] if name in sys.modules}
-        for name, module in before.items():
-            # Compiled code is told from its source by the second and the size: two changes may be alike in both.
-            Path(cache_from_source(str(module.__file__))).unlink(missing_ok=True)
-            del sys.modules[name]
-        invalidate_caches()
-        try:
-            return self.load()
-        except BaseException:
-            for name in self._beside():
-                del sys.modules[name]
-            sys.modules.update(before)
-            raise
-
     @property
     def _module(self) -> str:
         return f"voice_agent_file_{self.path.stem}"
 
-    def _beside(self) -> dict[str, ModuleType]:
-        """Modules that were loaded from beside it, and are no part of anything installed."""
+    def _modules(self) -> dict[str, ModuleType]:
+        """Its own, and those from beside it that are no part of anything installed."""
         folder = f"{self.path.resolve().parent}{os.sep}"
         return {
             name: module
             for name, module in list(sys.modules.items())
-            if (found := getattr(module, "__file__", None) or "").startswith(folder)
-            and found.endswith(".py")
+            if (found := python_file(module)).startswith(folder)
             and INSTALLED.isdisjoint(Path(found.removeprefix(folder)).parts)
             and name.partition(".")[0] not in NOT_BESIDE
-            and name != self._module
         }

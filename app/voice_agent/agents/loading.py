@@ -15,7 +15,9 @@ from typing import Any
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.files import FILE, AgentFile
 from voice_agent.agents.loopback import Loopback
+from voice_agent.agents.packages import AgentPackage
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
+from voice_agent.agents.source import AgentSource
 from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, missing_extra
 from voice_agent.kit.agent import Agent
@@ -42,8 +44,9 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
     served: list[ServedAgent] = []
     for name in dict.fromkeys(names or [default_agent()]):
         if name in plugins:
-            value = plugins[name].value
-            served.append(ServedAgent(_made(name, value, plugins[name].load), f"{name} ({value})"))
+            package, origin = AgentPackage(plugins[name]), f"{name} ({plugins[name].value})"
+            agent = _made(name, plugins[name].value, package.load)
+            served.append(ServedAgent(agent, origin, package if package.is_edited else None))
         elif FILE.fullmatch(name):
             file = AgentFile.named(name)
             served.append(ServedAgent(_made(name, name, file.load), name, file))
@@ -63,9 +66,9 @@ def default_agent() -> str:
     return FRONTDESK if missing_extra(DEMO) is None else Echo.name
 
 
-def load_anew(origin: str, file: AgentFile) -> Agent:
-    """A new agent from its file as that is now. Raises `SettingsError` if it cannot be run or makes none."""
-    return _made(origin, origin, file.load_anew)
+def load_anew(origin: str, source: AgentSource) -> Agent:
+    """A new agent from its source as that is now. Raises `SettingsError` if it cannot be run or makes none."""
+    return _made(origin, origin, source.load_anew)
 
 
 def _frontdesk() -> Agent:

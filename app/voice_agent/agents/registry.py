@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from voice_agent.agents.files import AgentFile
+from voice_agent.agents.source import AgentSource
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
@@ -29,8 +29,8 @@ class ServedAgent:
     agent: Agent
     origin: str
     """How the operator named it."""
-    file: AgentFile | None = None
-    """The file that it is from, if it is from one."""
+    source: AgentSource | None = None
+    """Where its author may change it; None: nowhere."""
 
 
 class AgentRegistry:
@@ -86,14 +86,21 @@ class AgentRegistry:
             raise
 
     async def ready(self) -> None:
-        """Wait until no agent's calls need to wait for its models. Raises what keeps one from that."""
+        """Wait until no agent's calls need to wait for its models.
+
+        Raises `NotOpened`, or the error that keeps one from that if it is the server's own.
+        """
         if any(one.agent.turn_detection == "semantic_vad" for one in self.served.values()):
             await asyncio.to_thread(silero_model)
-        await asyncio.gather(*(one.agent.ready() for one in self.served.values()))
+        await asyncio.gather(*(self._ready(name) for name in self.served))
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Every agent is closed, whatever the others raise."""
         await self._opened.aclose()
+
+    async def _ready(self, name: str) -> None:
+        with opening(f"agent {name!r}"):
+            await self.served[name].agent.ready()
 
     async def _close(self, name: str) -> None:
         await self.served[name].agent.close()

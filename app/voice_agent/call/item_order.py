@@ -59,16 +59,18 @@ class Entry:
         item = fields.pop("item")
         if not isinstance(item["id"], str) or (item.get("type") == "message" and not isinstance(item["role"], str)):
             raise TypeError("no item")
-        if not all(isinstance(part, dict) for part in item.get("content", ())):
-            raise TypeError("no content")
+        for part in item.get("content", ()):
+            if not isinstance(part, dict):
+                raise TypeError("no content")
         rank = fields.pop("rank")
         if not isinstance(rank, str):
             raise TypeError("no rank")
         entry = cls(item, rank, fields.pop("audio_ms", 0), fields.pop("alignment", None))
-        entry.awaits_agent = fields.pop("awaits_agent", False) is True
-        entry.uncertain = fields.pop("uncertain", False) is True
-        entry.alternatives = tuple(map(str, fields.pop("alternatives", ())))
-        entry.extras = fields or None
+        if fields:  # Of few; a take-over unpacks all that there are.
+            entry.awaits_agent = fields.pop("awaits_agent", False) is True
+            entry.uncertain = fields.pop("uncertain", False) is True
+            entry.alternatives = tuple(map(str, fields.pop("alternatives", ())))
+            entry.extras = fields or None
         return entry
 
 

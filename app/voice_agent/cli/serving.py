@@ -30,7 +30,7 @@ class ServeArguments:
         typer.Option(metavar="NAME|FILE:CLASS", help="An agent to serve, several times; the first is the default."),
     ] = None
     reload: Annotated[
-        bool, typer.Option("--reload", help="Load agents from files anew when these change, for development.")
+        bool, typer.Option("--reload", help="Load agents anew when their files change, for development.")
     ] = False
     log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None
     log_level: Annotated[

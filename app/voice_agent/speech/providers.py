@@ -147,7 +147,7 @@ class SpeechProviders:
                 if not _is_in(provider, self._open):
                     undoing.push_async_callback(self._close_one, provider)
                     self._open.append(provider)
-                    with opening(f"{'ear' if isinstance(provider, Ear) else 'voice'} {provider.name!r}"):
+                    with opening(_named(provider)):
                         await provider.open()
             self._opened.push_async_callback(undoing.pop_all().aclose)
 
@@ -166,8 +166,13 @@ class SpeechProviders:
             self._used = [provider for provider in self._used if _is_in(provider, kept)]
 
     async def ready(self) -> None:
-        """Wait until no call needs to wait for models. Raises what keeps one from that."""
-        await asyncio.gather(*(provider.ready() for provider in self._open))
+        """Wait until no call needs to wait for models. Raises as `open` does."""
+
+        async def ready(provider: Ear | Voice) -> None:
+            with opening(_named(provider)):
+                await provider.ready()
+
+        await asyncio.gather(*map(ready, self._open))
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Each is closed, whatever the others raise."""
@@ -252,6 +257,10 @@ def _parts(provider: Ear | Voice) -> Sequence[Ear | Voice]:
             return provider.voices
         case _:
             return (provider,)
+
+
+def _named(provider: Ear | Voice) -> str:
+    return f"{'ear' if isinstance(provider, Ear) else 'voice'} {provider.name!r}"
 
 
 def _is_in(provider: Ear | Voice, others: Iterable[Ear | Voice | None]) -> bool:
