@@ -77,7 +77,14 @@ def _call_all(asked: argparse.Namespace, console: Console) -> int:
     with Progress(*_COLUMNS, console=console) as progress:
         task = progress.add_task("calls", total=len(planned))
         called, cpu_s = asyncio.run(
-            calls.run(planned, asked.ear[0], asked.cache, kill=asked.kill, advance=lambda: progress.advance(task))
+            calls.run(
+                planned,
+                asked.ear[0],
+                asked.cache,
+                kill=asked.kill,
+                together=asked.together,
+                advance=lambda: progress.advance(task),
+            )
         )
     score = calls.CallScore.of(called, cpu_s)
     if asked.json:
@@ -138,6 +145,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the generated requests (default {SEED})")
     parser.add_argument("--calls", action="store_true",
                         help="over a WebSocket to a real pod, four at once; without requests in mid-talk")  # fmt: skip
+    parser.add_argument("--together", action="store_true", help="with --calls: those at once begin at one moment")
     parser.add_argument("--kill", action="store_true", help="with --calls: kill the pod in the middle of what is said")
     parser.add_argument("--minutes", type=float, default=math.inf,
                         help="for each ear, then report on a fair sample; 0: on what is kept")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import wave
@@ -68,7 +69,7 @@ class Recordings:
         path = self._folder / caller / f"{hashlib.sha256(f'{text}|{slowly}'.encode()).hexdigest()[:20]}.wav"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".tmp")
+            unfinished = path.with_suffix(f".{os.getpid()}.tmp")  # Another run may be making it, too.
             _ENGINES[CALLERS[caller].engine](text, CALLERS[caller].voice, SLOWLY if slowly else 1.0, unfinished)
             unfinished.replace(path)
         return levelled(*read(path))

@@ -33,6 +33,10 @@ from voice_agent.client.scripted import ScriptedConversation
 from voice_agent.client.wav import end_of_speech_ms, resampled
 
 AT_ONCE = 4
+TURN_S = 8.0
+"""Of a conversation, who is asked and what is answered: those who talk at once begin within it, not at one moment."""
+OWN_VOICES = {"pocketsphinx": "espeak"}
+"""What the server speaks with where it hears with an ear; with any other with hibari."""
 BATCH_S = 240.0
 """A batch of calls that is not over by then is given up: its calls have failed."""
 
@@ -120,9 +124,18 @@ class _Listener:
 
 
 async def run(
-    planned: Sequence[Trial], ear: str, cache: Path, *, kill: bool, advance: Callable[[], None]
+    planned: Sequence[Trial],
+    ear: str,
+    cache: Path,
+    *,
+    kill: bool,
+    advance: Callable[[], None],
+    together: bool = False,
 ) -> tuple[list[Called], float | None]:
-    """All trials, `AT_ONCE` at a time, and the CPU seconds that the pod took for them."""
+    """All trials, `AT_ONCE` at a time, and the CPU seconds that the pod took for them.
+
+    `together`: those at once begin at one moment, as they do where the pod is killed in the middle of what each says.
+    """
     recordings = Recordings(cache)
     conditions = Conditions(recordings)
     called: list[Called] = []
@@ -135,7 +148,11 @@ async def run(
             batch = planned[start : start + AT_ONCE]
             spare = await its.start("green") if kill else None
             halfway = Halfway(len(batch))
-            talks = [_call(trial, switch.url, recordings, conditions, halfway) for trial in batch]
+            apart_s = 0.0 if kill or together else TURN_S / AT_ONCE
+            talks = [
+                _call(trial, switch.url, recordings, conditions, halfway, number * apart_s)
+                for number, trial in enumerate(batch)
+            ]
             tasks = [asyncio.create_task(talk) for talk in talks]
             if spare is not None:
                 await _killed(serving, spare, switch, halfway, tasks)
@@ -162,11 +179,16 @@ async def _pods(ear: str) -> AsyncIterator[Pods]:
     with redis_server() as server:
         async with pods(server.url) as its:
             its.agents = "frontdesk"
-            its.settings = {"agent_frontdesk_ear": ear}
+            # As a server has it that is started, not the small engines of other tests.
+            voice = OWN_VOICES.get(ear, "hibari")
+            its.settings = {"agent_frontdesk_ear": ear, "agent_frontdesk_voice": voice, "speech_workers": 0}
             yield its
 
 
-async def _call(trial: Trial, url: str, recordings: Recordings, conditions: Conditions, halfway: Halfway) -> Called:
+async def _call(
+    trial: Trial, url: str, recordings: Recordings, conditions: Conditions, halfway: Halfway, after_s: float
+) -> Called:
+    await asyncio.sleep(after_s)
     text = trial.request.text
     clip = conditions.clip(trial.condition, recordings.said(trial.caller, text), f"{trial.caller}|{text}")
     pcm = resampled(to_linear(clip.audio, clip.format), clip.format.rate_hz, PCM.rate_hz)

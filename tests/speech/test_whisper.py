@@ -73,6 +73,23 @@ def test_what_runs_in_a_circle_is_cut(text: str, cut: str, *, loops: bool) -> No
     assert without_loops(text) == (cut, loops)
 
 
+@pytest.mark.parametrize(
+    ("text", "cut", "loops"),
+    [
+        ("Where is my parcel, number 4711? Where is", "Where is my parcel, number 4711?", True),
+        ("Hello. Where is my parcel, number 4711? Where is my", "Hello. Where is my parcel, number 4711?", True),
+        ("Where is my parcel, number 4711? Where", "Where is my parcel, number 4711? Where", False),
+        ("It is for me, and it is", "It is for me, and it is", False),
+    ],
+)
+def test_a_sentence_that_begins_again_is_a_circle_where_the_text_was_cut_off(
+    text: str, cut: str, *, loops: bool
+) -> None:
+    """It was longer than anybody talks: what comes again is the model's. Whole, it may be what was said."""
+    assert without_loops(text, is_whole=False) == (cut, loops)
+    assert without_loops(text) == (text, False)
+
+
 def test_tokens_become_text_whatever_bytes_they_hold() -> None:
     """Bytes of one character may be in two tokens; what is no UTF-8 is replaced, what is no word left out."""
     assert text_of(["<|startoftranscript|>", "ĠM", "Ã", "¼", "nchen", ",", "Ġ4", "<|endoftext|>"]) == "München, 4"

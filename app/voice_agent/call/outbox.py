@@ -38,10 +38,9 @@ class Outbox:
         self.unsaved_bytes = 0
         """What these weigh."""
         self._full_bytes = self._limit_bytes = limit_bytes
-        self._entries: deque[OutboxEntry] = deque()
-        self._size_bytes = 0
-        for entry in entries:
-            self.add(entry)
+        self._entries = deque(entries if limit_bytes > 0 else ())
+        self._size_bytes = sum(map(entry_bytes, self._entries))
+        self._trim()
 
     def emit(self, body: dict[str, Any], audio: bytes = b"") -> None:
         """Number a server event; it becomes visible once it is durable."""

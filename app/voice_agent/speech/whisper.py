@@ -10,6 +10,7 @@ Sounds that are no speech give words too ("you", "Thank you."), with a low proba
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -32,10 +33,12 @@ SILENCE_S = 4.0
 """After the sound."""
 MORE_SILENCE_S = 12.0
 """… where the model was unsure."""
-MAX_TOKENS = 220
-TOKENS_A_SECOND = 8
+THREADS = 2
+"""Of a model, where there are as many processors: a caller who waits for it waits half as long, at the same cost."""
+MAX_TOKENS = 110
+TOKENS_A_SECOND = 4
 """Of a quick talker; more is a model that runs in a circle, and costs ten times as much as a sentence."""
-LEAST_TOKENS = 24
+LEAST_TOKENS = 12
 UNSURE = -0.7
 """Below this mean log-probability of a token it is worth looking again."""
 DROPPED = -1.0
@@ -52,6 +55,9 @@ MAX_CYCLE = 6
 """Words of what comes again and again."""
 WHOLE_PHRASE = 3
 """Words of what nobody says twice in the same way, up to the end: the second time is the model's."""
+BEGUN_AGAIN = 2
+"""So many words of a sentence said again tell it where the text was cut off, as too long for how long it took."""
+SENTENCE_ENDS = ".?!"
 
 
 class Decoded(NamedTuple):
@@ -98,7 +104,7 @@ class WhisperModel:
         """
         path = model or str(bundled_model())
         self._model: Any = ctranslate2.models.Whisper(
-            path, device="cpu", compute_type="int8", intra_threads=1, inter_threads=1
+            path, device="cpu", compute_type="int8", intra_threads=min(THREADS, _processors()), inter_threads=1
         )
         self.is_multilingual: bool = self._model.is_multilingual
         self._path = Path(path)
@@ -126,18 +132,18 @@ class WhisperModel:
         return [0.0 if found.first is None else float(found.first[self._tokens_of(kind)].sum()) for kind in kinds]
 
     def _decode(self, samples: Floats, silence: int, language: str) -> Decoded:
-        most = LEAST_TOKENS + TOKENS_A_SECOND * len(samples) // RATE_HZ
+        most = min(MAX_TOKENS, LEAST_TOKENS + TOKENS_A_SECOND * len(samples) // RATE_HZ)
         (found,) = self._model.generate(
             _features(samples, silence),
             [self._prompt(language)],
             beam_size=1,
-            max_length=min(MAX_TOKENS, most),
+            max_length=2 * most,  # ctranslate2 counts the context, too, which it has half of.
             return_scores=True,
             return_no_speech_prob=True,
             return_logits_vocab=True,
         )
         tokens = found.sequences[0]
-        text, loops = without_loops(text_of(tokens))
+        text, loops = without_loops(text_of(tokens), is_whole=len(tokens) < most)
         kept = next((n for n in range(len(tokens)) if len(text_of(tokens[: n + 1])) > len(text)), len(tokens))
         chosen = zip(tokens[:kept], found.sequences_ids[0], found.logits[0], strict=False)
         least = min(
@@ -185,6 +191,10 @@ def _features(samples: Floats, silence: int) -> Any:
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(log_mel(padded)[None]))
 
 
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _vocabulary(path: Path) -> list[str]:
     """A model's tokens in their order, as the converter writes them, of two formats; none without a file of them."""
     listed, lines = path / "vocabulary.json", path / "vocabulary.txt"
@@ -214,10 +224,10 @@ def text_of(tokens: Sequence[str]) -> str:
     return found.decode(errors="replace").strip()
 
 
-def without_loops(text: str) -> tuple[str, bool]:
+def without_loops(text: str, *, is_whole: bool = True) -> tuple[str, bool]:
     """The text up to where the same words come for the second of more than `MAX_REPEATS` times, and whether they do.
 
-    Of a whole phrase one time more is enough, if nothing else follows.
+    Of a whole phrase one time more is enough, if nothing else follows; and its first words, if there is no end yet.
     """
     words = text.split()
     plain = ["".join(filter(str.isalnum, word)).lower() for word in words]
@@ -227,11 +237,18 @@ def without_loops(text: str) -> tuple[str, bool]:
             # Digits are said again and again: "five five five five" is a number.
             if all(one == other for one, other in pairwise(parts)) and not _is_number(parts[0]):
                 return " ".join(words[: start + length]), True
-        for length in range(WHOLE_PHRASE, (len(words) - start) // 2 + 1):
+        for length in range(WHOLE_PHRASE, _longest_phrase(words, start, is_whole=is_whole) + 1):
+            if length > (len(words) - start) // 2 and words[start + length - 1][-1] not in SENTENCE_ENDS:
+                continue
             phrase = plain[start : start + length]
             if plain[start + length :] == plain[start : len(plain) - length] and not _is_number(phrase):
                 return " ".join(words[: start + length]), True
     return text, False
+
+
+def _longest_phrase(words: Sequence[str], start: int, *, is_whole: bool) -> int:
+    """How long one may be that comes a second time, all of it or enough of it."""
+    return (len(words) - start) // 2 if is_whole else len(words) - start - BEGUN_AGAIN
 
 
 _DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())

@@ -84,13 +84,9 @@ def _part(lists: Iterable[Sequence[tuple[Any, ...]]]) -> list[Any]:
     return arguments
 
 
-def _raw(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
+def _raw(flat: Sequence[bytes] | dict[bytes, bytes]) -> dict[bytes, bytes]:
     """A hash as the server sends it: a map with RESP3, a flat list with RESP2."""
-    return flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True)
-
-
-def _pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[str, bytes]:
-    return {name.decode(): value for name, value in _raw(flat)}
+    return flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 class Reading:
@@ -125,18 +121,19 @@ class Reading:
         try:
             return self._snapshot()
         except (KeyError, ValueError) as error:
-            schema = dict(_raw(self._record)).get(b"schema", b"")
+            schema = _raw(self._record).get(b"schema", b"")
             raise RecordUnreadable(schema, type(error).__name__) from error
 
     def _snapshot(self) -> Snapshot:
-        out = [(_number(entry_id), _pairs(fields)) for entry_id, fields in self._outbox]
-        said = [(_number(entry_id), _pairs(fields)) for entry_id, fields in self._speech]
+        # A take-over waits for this: it is the same few steps for each of hundreds of entries.
+        out = [(_number(entry_id), _raw(fields)) for entry_id, fields in self._outbox]
+        said = [(_number(entry_id), _raw(fields)) for entry_id, fields in self._speech]
         items = zip(self._ids, self._values, strict=True)
         return Snapshot(
-            _pairs(self._record),
+            {name.decode(): value for name, value in _raw(self._record).items()},
             {item_id.decode(): packed for item_id, packed in items if packed is not None},
-            [OutboxEntry(n, fields["h"], fields.get("a", b"")) for n, fields in out],
-            [SpeechEntry(n, fields["i"].decode(), fields["a"]) for n, fields in said],
+            [OutboxEntry(n, fields[b"h"], fields.get(b"a", b"")) for n, fields in out],
+            [SpeechEntry(n, fields[b"i"].decode(), fields[b"a"]) for n, fields in said],
         )
 
 
