@@ -1,8 +1,9 @@
 """Speaking with hibari, a small English model that onnxruntime runs: natural, and 25 times as fast as it is heard.
 
-The same text, speed and seed give the same bytes in every process, as its noise is the seed's and the model runs on one
-thread; on processors of another kind its last bits may differ, which the server notices as it does of any voice. It
-tells no words: they are found in the audio. Its one voice is in the package, and nothing is downloaded.
+The same text, speed and seed give the same bytes in every process, as its noise is the seed's and the model runs on the
+same number of threads everywhere; on processors of another kind its last bits may differ, which the server notices as
+it does of any voice. It tells no words: they are found in the audio. Its one voice is in the package, and nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from voice_agent.speech.spoken import SynthesizedSpeech
 from voice_agent.speech.word_boundaries import words_of
 
 LANGUAGE = "en"
+THREADS = 2
+"""However many processors there are: with more or fewer its bytes differ."""
 LOUDNESS = 2.2
 """Its audio is quiet: its loudest samples are at 0.3 of what is possible."""
 SLOWEST, FASTEST = 0.5, 2.0
@@ -26,7 +29,7 @@ class HibariEngine:
 
     def __init__(self) -> None:
         """Loads the model, and what pronounces words."""
-        self._hibari = Hibari(threads=1)
+        self._hibari = Hibari(threads=THREADS)
         self._hibari("Ready.", seed=0)
 
     def speak(self, text: str, voice: str, speed: float, seed: str, language: str) -> SynthesizedSpeech:

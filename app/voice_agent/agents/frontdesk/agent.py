@@ -84,11 +84,11 @@ class FrontDesk(Scripted):
     def is_finished(self, text: str, language: str) -> float | None:
         """See `Agent.is_finished`: an order number goes on until it has all its digits."""
         wishes = understand(text[-MAX_CHARS:], language_of(language), _ANY_DAY)
-        if not wishes or wishes[-1].task != "order" or not wishes[-1].digits:
+        if not wishes or not wishes[-1].digits or not wishes[-1].text.rstrip(" |")[-1:].isdecimal():
             return None
-        if not wishes[-1].text[-1].isdecimal():
-            return None
-        return sentence_end.FINISHED if len(wishes[-1].digits) >= NUMBER_DIGITS else sentence_end.UNFINISHED
+        if len(wishes[-1].digits) >= NUMBER_DIGITS:
+            return sentence_end.FINISHED
+        return sentence_end.UNFINISHED if wishes[-1].task == "order" else None
 
     async def answer(self, turn: ScriptedTurn) -> AsyncGenerator[str, None]:
         """The decision, once, whatever becomes of the pod; then sentence by sentence, so that the first is early."""

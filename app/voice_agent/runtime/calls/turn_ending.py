@@ -25,7 +25,7 @@ from voice_agent.speech.endpointing import Endpointer
 from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 from voice_agent.speech.silero import ready_model
 
-SEMANTIC_EARLY_PAUSE_MS = 180
+SEMANTIC_EARLY_PAUSE_MS = 140
 """Where a pause is judged by what was said, the ear is asked sooner: a short one may end the turn."""
 YOUNG_MS = 1_000
 """Of audio since the ear was last asked about an utterance: one that stops again so soon is given …"""
