@@ -25,6 +25,7 @@ from voice_agent.speech import workers as pool
 from voice_agent.speech.framing import HEADER
 from voice_agent.speech.speech_process import Engines, SpeechFailed, SpeechProcess, WorkerLost
 from voice_agent.speech.speech_work import WORK, SpeechWork
+from voice_agent.speech.worker import NICENESS
 from voice_agent.speech.workers import SpeechWorkers
 
 ROOT = Path(__file__).parents[2]
@@ -314,6 +315,12 @@ async def test_what_a_job_costs_is_told_though_nobody_waits(workers: SpeechWorke
     job.cancel()
     os.kill(pid, signal.SIGCONT)
     await until(lambda: work.cpu_ms > 0)
+
+
+async def test_frames_go_before_the_work_of_workers(workers: SpeechWorkers) -> None:
+    """Where processors are short the server is the one that goes on."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert all(os.getpriority(os.PRIO_PROCESS, pid) == min(19, own + NICENESS) for pid in pids_of(workers))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
