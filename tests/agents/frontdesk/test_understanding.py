@@ -115,3 +115,8 @@ def test_day_and_time(text: str, day: str, minutes: int) -> None:
 def test_good_morning_is_no_time_of_day() -> None:
     """A greeting does not turn three o'clock into the night."""
     assert heard("good morning i'd like to book an appointment at three").time == 15 * 60
+
+
+def test_a_day_is_found_in_what_an_ear_makes_of_it() -> None:
+    """In noise, and with no doubt at all: "today" after a verb that asks for hours."""
+    assert heard("When do you close to death?").day == MONDAY
