@@ -44,7 +44,10 @@ class EdgeFaults:
 
     def __init__(self, fleet: EdgeFleet, chance: random.Random) -> None:
         self.done: list[Fault] = []
+        self.moves: list[Fault] = []
+        """No faults: pods whose calls were more than their share, from which some were moved."""
         self._fleet = fleet
+        self._moving = asyncio.Lock()
         self._chance = chance
         self._recovering: set[asyncio.Task[None]] = set()
 
@@ -52,6 +55,11 @@ class EdgeFaults:
     def counts(self) -> dict[str, int]:
         """How many of each kind."""
         return dict(Counter(fault.kind for fault in self.done))
+
+    @property
+    def history(self) -> list[Fault]:
+        """All that callers may have felt, in order."""
+        return sorted(self.done + self.moves)
 
     async def run(self, enough: Callable[[], bool]) -> None:
         """One fault after the other; at the end all pods are well again."""
@@ -110,6 +118,19 @@ class EdgeFaults:
         await self._fleet.start(pod)
         await self._fleet.until_well([pod])
         pod.busy = False
+        await self._even_out()
+
+    async def _even_out(self) -> None:
+        """What an operator does once a pod is back: else calls stay where they went, nearly all of them on one pod."""
+        async with self._moving:
+            # One that is struck has no newer entry than that: its callers wait for the fault.
+            well = frozenset(pod.name for pod in self._fleet.pods if pod.is_well)
+            moves = await self._fleet.plan(well)
+            still = {pod.name for pod in self._fleet.pods if pod.is_well}
+            moves = [move for move in moves if move.source in still]
+            self.moves += [Fault(time.time(), "move", source) for source in {move.source for move in moves}]
+            if moves:
+                await self._fleet.move(moves)
 
     async def _kill(self, pod: Pod) -> None:
         assert pod.process is not None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 import signal
 import subprocess
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +20,19 @@ from tests.chaos.fleet import COLORS, LOOK_S, READY_S, Fleet, Pod
 from tests.e2e.edges import EdgeProcess
 from tests.servers import RedisServer, free_port
 from voice_agent.edge.edge_call import RESUMED
+from voice_agent.operate.balancing import PlannedMove, balance, loads
+from voice_agent.operate.fleet import Fleet as PodFleet
+from voice_agent.operate.fleet import FleetError
 from voice_agent.operate.ports import Routing
+from voice_agent.operate.rebalancing import rebalance
 from voice_agent.rehearse.balancer import Balancer
 from voice_agent.rehearse.programs import find_haproxy
 from voice_agent.runtime.clock import SystemClock
+from voice_agent.stores.base import Store
 from voice_agent.stores.factory import open_store
 
+MOVE_S = 5
+"""After that, what has not moved stays."""
 AWAY = re.compile(r"^voice_edge_calls_away (\S+)$", re.MULTILINE)
 WIRE = """
 defaults
@@ -117,10 +126,8 @@ class EdgeFleet(Fleet):
         self._balancer = Balancer(self._place, free_port(), ports, SystemClock())
         await self._balancer.open()
         await self._balancer.router.write(Routing(dict.fromkeys(COLORS, 50)))
-        store = open_store(self._server.url, ttl_s=1)
-        await store.open()
-        await store.tell_weights(dict.fromkeys(COLORS, 50), 0)
-        await store.close()
+        async with self._opened_store() as store:
+            await store.tell_weights(dict.fromkeys(COLORS, 50), 0)
         for number in range(self._edges):
             self.edges.append(EdgeProcess(self._place / f"edge-{number}.log", self._balancer.port))
         async with asyncio.timeout(READY_S):
@@ -133,6 +140,26 @@ class EdgeFleet(Fleet):
     async def away(self) -> float:
         """Calls that no pod serves, as the edges say."""
         return sum([float(count) for edge in self.edges for count in AWAY.findall(await edge.get("/metrics"))])
+
+    async def plan(self, sources: frozenset[str]) -> list[PlannedMove]:
+        """What evens out the calls of all pods, of both colors; only `sources` give."""
+        async with self._opened_store() as store:
+            return balance([replace(each, color="") for each in loads(await store.pods())], sources)
+
+    async def move(self, moves: Sequence[PlannedMove]) -> None:
+        """Have pods do that, as `voice-agent rebalance` does. What a fault comes between stays where it is."""
+        async with self._opened_store() as store:
+            with contextlib.suppress(FleetError):
+                await rebalance(store, PodFleet(await store.pods()), moves, MOVE_S, SystemClock())
+
+    @contextlib.asynccontextmanager
+    async def _opened_store(self) -> AsyncIterator[Store]:
+        store = open_store(self._server.url, ttl_s=1)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
 
     async def lost(self) -> float:
         """Callers that the edges say they closed though nobody hung up."""

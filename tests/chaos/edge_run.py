@@ -170,10 +170,10 @@ async def _talk(
     harm = asyncio.create_task(faults.run(lambda: len(faults.done) >= plan.faults))
     while not harm.done():
         verdict.took_s = time.monotonic() - began_s
-        verdict.faults, verdict.history = faults.counts, faults.done
+        verdict.faults, verdict.history = faults.counts, faults.history
         on_progress(verdict)
         await asyncio.wait({harm}, timeout=0.5)
     harm.result()
     await verdict.finish()
     verdict.took_s = time.monotonic() - began_s
-    verdict.faults = faults.counts
+    verdict.faults, verdict.history = faults.counts, faults.history
