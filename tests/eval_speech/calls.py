@@ -188,7 +188,7 @@ async def _pods(ear: str) -> AsyncIterator[Pods]:
 async def _call(
     trial: Trial, url: str, recordings: Recordings, conditions: Conditions, halfway: Halfway, after_s: float
 ) -> Called:
-    await asyncio.sleep(after_s)
+    await asyncio.sleep(after_s)  # Callers do not all begin at one moment.
     text = trial.request.text
     clip = conditions.clip(trial.condition, recordings.said(trial.caller, text), f"{trial.caller}|{text}")
     pcm = resampled(to_linear(clip.audio, clip.format), clip.format.rate_hz, PCM.rate_hz)
