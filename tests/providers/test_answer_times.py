@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from voice_agent.providers.answer_times import ENOUGH, KEPT, LEAST_S, MOST_S, SLACK, START_S, AnswerTimes
@@ -86,13 +86,14 @@ def test_one_that_takes_about_as_long_as_ever_is_never_asked_twice(least_s: floa
 
 
 @given(st.lists(HEALTHY, min_size=ENOUGH, max_size=50), st.integers())
+@example([0.125, 0.125, 2.0, 2.0, 0.125, 0.125], 78_804_838)
 def test_a_healthy_provider_is_asked_twice_for_a_small_share_of_its_requests(times: list[float], seed: int) -> None:
-    """Once it is known; however its times are spread, as long as they come in any order."""
+    """A quarter (`UNUSUAL`), and what chance adds; however its times are spread, as long as they come in any order."""
     drawn = Random(seed).choices(times, k=MANY)
     known = AnswerTimes()
     for seconds in times[:ENOUGH]:
         known.add(seconds)
-    assert len(hedged(drawn, known)) <= ENOUGH + 0.25 * MANY
+    assert len(hedged(drawn, known)) <= MANY / 3
 
 
 @given(st.floats(0.02, 0.3), st.floats(1.0, 6.0), st.floats(0.001, 0.15), st.integers())
