@@ -86,6 +86,14 @@ def test_a_file_is_loaded_anew_with_what_it_imports_from_beside_it(folder: Path)
         assert words(file) == f"from-file-{number}"
 
 
+def test_a_link_that_leads_elsewhere_has_changed(folder: Path) -> None:
+    """As a mounted configuration is changed: the name stays, what it leads to is another file."""
+    (folder / "linked.py").symlink_to(folder / "mine.py")
+    file = AgentFile(folder / "linked.py", "Mine")
+    file.load()
+    assert folder / "linked.py" in file.watched
+
+
 @pytest.mark.parametrize("broken", ["mine.py", "beside_it.py"])
 def test_when_it_cannot_be_loaded_anew_all_stays_as_it_was(folder: Path, broken: str) -> None:
     """What runs may import from its own module at any time."""

@@ -86,7 +86,8 @@ class EdgeVerdict(CallersVerdict):
         told: dict[str, str] = {}
         by_kind = by_struck(self.gone_on, self.history)
         pauses = [pause for caller in self.callers for pause in caller.call.playback.pauses]
-        heard = by_fault([pause for pause in pauses if pause.pause_s > LEAST_PAUSE_S], self.history)
+        faults = [each for each in self.history if each.kind != "move"]  # A move hides no fault that is still felt.
+        heard = by_fault([pause for pause in pauses if pause.pause_s > LEAST_PAUSE_S], faults)
         for name, found in (("no pod", by_kind), ("heard pause", heard)):
             for kind, gaps in sorted(found.items()):
                 told[f"{name}, {kind}: p50, p99, most (ms)"] = percentiles_ms(gaps)

@@ -63,6 +63,9 @@ class AgentFile(AgentSource):
             raise AttributeError(f"it has no attribute {self.attribute!r}")
         return made
 
+    def _named(self) -> list[Path]:
+        return [self.path, self.settings]
+
     @property
     def _module(self) -> str:
         return f"voice_agent_file_{self.path.stem}"

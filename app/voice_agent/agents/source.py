@@ -33,8 +33,11 @@ class AgentSource(ABC):
     @property
     def watched(self) -> list[Path]:
         """All that it is made of, once it was loaded: what is to be looked at for changes."""
-        found = [Path(str(module.__file__)) for module in self._modules().values()]
-        return found if self.settings is None else [self.settings, *found]
+        return [*self._named(), *(Path(str(module.__file__)) for module in self._modules().values())]
+
+    def _named(self) -> list[Path]:
+        """Files that are watched by the name that was given, whatever it leads to."""
+        return []
 
     @abstractmethod
     def load(self) -> Callable[[], Any]:

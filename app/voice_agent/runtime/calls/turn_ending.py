@@ -3,7 +3,7 @@
 The length that holds is the one for what is not known until the ear has been asked, early in the pause; an utterance
 that goes on is judged anew. ::
 
-    ... Tuesday at three | 180 ms: the ear is asked | finished: ends after 320 ms
+    ... Tuesday at three | 140 ms: the ear is asked | finished: ends after 320 ms
     ... on Tuesday at    |                          | goes on: ends after 1 800 ms
     nothing understood   |                          | ends after 800 ms
 
