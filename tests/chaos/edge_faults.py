@@ -17,6 +17,9 @@ LEAST_WELL = 3
 """A fault begins while so many pods are well: the one that is struck has others to hand its calls to."""
 STOPPED_S = (0.2, 2.0, 9.0)
 """So long a pod stands still, or its wire is silent: less than anybody notices, and more."""
+MOST_OF_CALLS = 0.5
+"""A pod with more than that part of all calls, twice its share, is relieved first, and others are struck: what a kill
+takes grows with the calls that a pod had, and on two cores beside all callers nobody would serve so many by one pod."""
 FELT_S = 0.7
 """After a fault until the next one, so that what callers feel of it is over."""
 RESTART_S = 1.0
@@ -31,9 +34,11 @@ class Fault(NamedTuple):
     """In wall time."""
     kind: str
     pod: str
+    calls: int = 0
+    """Which the pod had then."""
 
     def __str__(self) -> str:
-        return f"{self.began_s:.2f} {self.kind}: {self.pod}"
+        return f"{self.began_s:.2f} {self.kind}: {self.pod} with {self.calls} calls"
 
 
 Do = Callable[[Pod], Awaitable[None]]
@@ -65,22 +70,25 @@ class EdgeFaults:
         """One fault after the other; at the end all pods are well again."""
         while not enough():
             well = [pod for pod in self._fleet.pods if pod.is_well]
+            most = MOST_OF_CALLS * sum(pod.calls for pod in self._fleet.pods)
             if len(well) < LEAST_WELL:
                 await asyncio.sleep(LOOK_S / 4)
                 continue
-            await self._do_to(self._chance.choice(well))
+            await self._do_to(self._chance.choice([pod for pod in well if pod.calls <= most]))
         if self._recovering:
             await asyncio.wait(self._recovering)
 
-    async def storm(self) -> float:
+    async def storm(self, callers: int) -> float:
         """Kill half of the pods at once; returns after how many seconds each of their callers had another one."""
+        while sum(pod.calls for pod in self._fleet.pods) < callers:  # They are looked at from time to time only.
+            await asyncio.sleep(LOOK_S / 4)
         struck = self._fleet.pods[::2]
-        calls = sum(pod.health["active_calls"] for pod in struck)
+        calls = sum(pod.calls for pod in struck)
         for pod in struck:
             pod.busy = True
             pod.signal(signal.SIGKILL)
         began_s = time.time()
-        self.done += [Fault(began_s, "storm", pod.name) for pod in struck]
+        self.done += [Fault(began_s, "storm", pod.name, pod.calls) for pod in struck]
         while len(served := self._served_since(began_s)) < calls or await self._fleet.away():
             await asyncio.sleep(LOOK_S / 4)
         for pod in struck:
@@ -104,7 +112,7 @@ class EdgeFaults:
             kinds += [("partition", self._partition, 4), ("cut", self._cut, 2)]
         kind, do, _ = self._chance.choices(kinds, [weight for *_, weight in kinds])[0]
         pod.busy = True
-        self.done.append(Fault(time.time(), kind, pod.name))
+        self.done.append(Fault(time.time(), kind, pod.name, pod.calls))
         await do(pod)
         recovering = asyncio.create_task(self._recover(pod))
         self._recovering.add(recovering)

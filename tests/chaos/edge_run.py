@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from tests.chaos.caller import CallersVerdict
@@ -68,6 +68,7 @@ class EdgeVerdict(CallersVerdict):
             **{name: figure for name, figure in self.traffic.items() if name != "resumes"},
             "calls that went on elsewhere": len(self.gone_on),
             **({"all served again (s)": round(self.served_again_s, 2)} if self.plan.storm else {}),
+            **self._struck,
             **self._gaps,
             "closes seen by callers": sum(caller.call.closed_with is not None for caller in self.callers),
             "callers lost by the edges": self.lost,
@@ -79,6 +80,12 @@ class EdgeVerdict(CallersVerdict):
             "words doubled": found.extra_words,
             "errors in logs": len(self.complaints),
         }
+
+    @property
+    def _struck(self) -> dict[str, str]:
+        """How many calls a pod had that was killed: what a kill's longest gap grows with."""
+        calls = [fault.calls for fault in self.history if fault.kind == "kill -9"]
+        return {"calls of a pod at kill -9: p50, most": f"{median(calls):.0f}, {max(calls)}"} if calls else {}
 
     @property
     def _gaps(self) -> dict[str, str]:
@@ -166,7 +173,7 @@ async def _talk(
         await asyncio.sleep(0.05)
     faults = EdgeFaults(fleet, chance)
     if plan.storm:
-        verdict.served_again_s = await faults.storm()
+        verdict.served_again_s = await faults.storm(plan.callers)
         plan = replace(plan, faults=0)
     harm = asyncio.create_task(faults.run(lambda: len(faults.done) >= plan.faults))
     while not harm.done():

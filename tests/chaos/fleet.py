@@ -66,6 +66,11 @@ class Pod:
         return self.health.get("status") in ("ok", "degraded")
 
     @property
+    def calls(self) -> int:
+        """Whom it served when it was last looked at."""
+        return int(self.health.get("active_calls", 0))
+
+    @property
     def is_well(self) -> bool:
         """Nothing is wrong with it, nor with its way to the store."""
         return not self.busy and self.health.get("status") == "ok"
