@@ -17,9 +17,9 @@ LEAST_WELL = 3
 """A fault begins while so many pods are well: the one that is struck has others to hand its calls to."""
 STOPPED_S = (0.2, 2.0, 9.0)
 """So long a pod stands still, or its wire is silent: less than anybody notices, and more."""
-MOST_OF_CALLS = 0.5
-"""A pod with more than that part of all calls, twice its share, is relieved first, and others are struck: what a kill
-takes grows with the calls that a pod had, and on two cores beside all callers nobody would serve so many by one pod."""
+MOST_OF_CALLS = 0.4
+"""A pod with more than that part of all calls (of three that are well a third is its share) is relieved first, and
+others are struck: what a kill takes grows with the calls that a pod had."""
 FELT_S = 0.7
 """After a fault until the next one, so that what callers feel of it is over."""
 RESTART_S = 1.0
@@ -54,7 +54,6 @@ class EdgeFaults:
         self._fleet = fleet
         self._moving = asyncio.Lock()
         self._chance = chance
-        self._recovering: set[asyncio.Task[None]] = set()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -68,15 +67,18 @@ class EdgeFaults:
 
     async def run(self, enough: Callable[[], bool]) -> None:
         """One fault after the other; at the end all pods are well again."""
-        while not enough():
-            well = [pod for pod in self._fleet.pods if pod.is_well]
-            most = MOST_OF_CALLS * sum(pod.calls for pod in self._fleet.pods)
-            if len(well) < LEAST_WELL:
-                await asyncio.sleep(LOOK_S / 4)
-                continue
-            await self._do_to(self._chance.choice([pod for pod in well if pod.calls <= most]))
-        if self._recovering:
-            await asyncio.wait(self._recovering)
+        async with asyncio.TaskGroup() as recovering:
+            while not enough():
+                well = [pod for pod in self._fleet.pods if pod.is_well]
+                most = MOST_OF_CALLS * sum(pod.calls for pod in self._fleet.pods)
+                if len(well) < LEAST_WELL:
+                    await asyncio.sleep(LOOK_S / 4)
+                    continue
+                pod = self._chance.choice([pod for pod in well if pod.calls <= most])
+                await self._do_to(pod)
+                recovering.create_task(self._recover(pod))
+                # Nothing is waited for: what is felt of it from now on is not to be taken for the next fault's.
+                await asyncio.sleep(FELT_S)
 
     async def storm(self, callers: int) -> float:
         """Kill half of the pods at once; returns after how many seconds each of their callers had another one."""
@@ -114,11 +116,6 @@ class EdgeFaults:
         pod.busy = True
         self.done.append(Fault(time.time(), kind, pod.name, pod.calls))
         await do(pod)
-        recovering = asyncio.create_task(self._recover(pod))
-        self._recovering.add(recovering)
-        recovering.add_done_callback(self._recovering.discard)
-        # Nothing is waited for: what is felt of it from now on is not to be taken for the next fault's.
-        await asyncio.sleep(FELT_S)
 
     async def _recover(self, pod: Pod) -> None:
         # Nothing is waited for: see above.

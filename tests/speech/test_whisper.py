@@ -129,3 +129,23 @@ def test_a_text_in_a_circle_is_as_sure_as_its_first_time() -> None:
     assert not Decoded("When is my appointment?", -0.4, 0.1, loops=True, least=0.6).is_unsure
     assert Decoded("When is my appointment?", -0.4, 0.1, loops=True, least=0.4).is_unsure
     assert not Decoded("When is my appointment?", -0.4, 0.7, loops=False, least=0.6).is_sure
+
+
+@pytest.mark.parametrize(("limit", "is_whole"), [(5, False), (60, True)])
+def test_a_text_that_its_limit_cut_off_is_known_as_cut(
+    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch, limit: int, *, is_whole: bool
+) -> None:
+    """The model gives as many tokens as it may, and no more; one that comes to its end was not cut."""
+    told: list[tuple[str, bool]] = []
+
+    def note(text: str, *, is_whole: bool) -> tuple[str, bool]:
+        told.append((text, is_whole))
+        return text, False
+
+    monkeypatch.setattr(whisper, "TOKENS_A_SECOND", 0)
+    monkeypatch.setattr(whisper, "LEAST_TOKENS", limit)
+    monkeypatch.setattr(whisper, "without_loops", note)
+    engine._model.decode(samples_of(sample(), PCM), "en")
+    ((text, known_as),) = told
+    assert known_as is is_whole
+    assert text.endswith("afternoon.") is is_whole
