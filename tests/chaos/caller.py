@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall, ResumedConnection
-from voice_agent.client.refusals import CallRefused, Unreachable
+from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable
 from voice_agent.client.sockets import Socket
 from voice_agent.rehearse.caller import Manners, RehearsedCaller
 from voice_agent.rehearse.conversation import Totals, totals
@@ -84,6 +84,15 @@ class CallersVerdict:
         """Have callers talk until `finish`."""
         self.callers = list(callers)
         self._talking = [asyncio.create_task(caller.run(self._enough.is_set)) for caller in self.callers]
+
+    async def until_all_talk(self) -> None:
+        """Wait until each has a call. Raises what one has ended with; `CallFailed` if that is no exception."""
+        while any(caller.call.call_id is None for caller in self.callers):
+            for caller, talking in zip(self.callers, self._talking, strict=True):
+                if talking.done():
+                    talking.result()
+                    raise CallFailed(caller.found.dropped)
+            await asyncio.sleep(0.05)
 
     async def finish(self) -> None:
         """Have them end their calls; who does not get to the end in time is dropped."""

@@ -29,6 +29,8 @@ QUIET = Manners(frame_ms=100, spoken_ms=(300, 900), thinks_s=(4.0, 12.0), answer
 """Of many callers."""
 MANNERS = Manners(frame_ms=100, spoken_ms=(500, 2500), thinks_s=(0.5, 4.0), answered_s=120.0, recorded_s=5.0)
 """Light enough for a hundred callers beside all pods on one machine of two cores."""
+AT_ONCE = 16
+"""So many connect at a time: the start of a run is no fault."""
 LEAST_PAUSE_S = 0.02
 """A shorter one is none: pods pace what they say, and everybody shares the machine."""
 
@@ -132,10 +134,10 @@ def percentiles_ms(gaps: Sequence[float]) -> str:
 
 def plain_callers(fleet: EdgeFleet, seeds: Sequence[int], manners: Manners) -> list[RehearsedCaller[TimedCall]]:
     """One for each seed, spread over edges and habits."""
-    edges, habits = cycle(fleet.edges), cycle(HABITS)
+    edges, habits, turn = cycle(fleet.edges), cycle(HABITS), asyncio.Semaphore(AT_ONCE)
     return [
         RehearsedCaller(
-            f"caller-{seed}", TimedCall(f"{edge.url}?model=echo", its), fleet.record, SystemClock(), seed, manners
+            f"caller-{seed}", TimedCall(f"{edge.url}?model=echo", its, turn), fleet.record, SystemClock(), seed, manners
         )
         for seed, edge, its in zip(seeds, edges, habits, strict=False)
     ]
@@ -172,8 +174,7 @@ async def _talk(
     began_s = time.monotonic()
     seeds = range(plan.seed * 1000, plan.seed * 1000 + plan.callers)
     verdict.begin(plain_callers(fleet, seeds, QUIET if plan.storm else MANNERS))
-    while any(caller.call.call_id is None and not caller.found.dropped for caller in verdict.callers):
-        await asyncio.sleep(0.05)
+    await verdict.until_all_talk()
     faults = EdgeFaults(fleet, chance)
     if plan.storm:
         verdict.served_again_s = await faults.storm(plan.callers)

@@ -10,9 +10,6 @@ from voice_agent.rehearse.plain_call import Habits, PlainCall
 from voice_agent.rehearse.reply_playback import ReplyPlayback
 from voice_agent.rehearse.timeline import CallLine
 
-AT_ONCE = asyncio.Semaphore(16)
-"""So many connect at a time: the start of a run is no fault."""
-
 
 class Pause(NamedTuple):
     """A silence within a reply."""
@@ -41,13 +38,15 @@ class TimedPlayback(ReplyPlayback):
 class TimedCall(PlainCall):
     """Over one edge."""
 
-    def __init__(self, url: str, habits: Habits) -> None:
+    def __init__(self, url: str, habits: Habits, turn: asyncio.Semaphore) -> None:
+        """`turn`: of the run, for those who connect at a time."""
         super().__init__(url, CallLine("", "plain"), time.time, habits)
         self.playback: TimedPlayback = TimedPlayback()
+        self._turn = turn
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `CallFailed`."""
-        async with AT_ONCE:
+        async with self._turn:
             return await super().__aenter__()
 
     @property
