@@ -121,7 +121,7 @@ def test_nothing_of_it_stands_in_the_record_of_what_an_ear_is_sure_of() -> None:
     feed(call, inputs.Transcribed(item_id(1), "for"))
     entry = call.conversation.get(item_id(1))
     assert entry is not None
-    assert orjson.loads(entry.pack()).keys() == {"rank", "audio_ms", "alignment", "item"}
+    assert orjson.loads(entry.pack()).keys() == {"check", "rank", "audio_ms", "alignment", "item"}
     other = spoken_call()
     feed(other, inputs.Transcribed(item_id(1), None, certain=False), inputs.TranscriptGiven(item_id(1), "four"))
     entry = other.conversation.get(item_id(1))

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from voice_agent.call.item_order import Entry, ItemOrder
+from voice_agent.call.entries import Entries
+from voice_agent.call.item_order import Entry
 
 MAX_ITEMS = 20_000
 """Stops a call of a million tiny items, which cost far more in memory than their bytes."""
@@ -27,24 +28,23 @@ class Conversation:
     """Ordered items; remembers which entries changed since the last write."""
 
     def __init__(self, packed: Mapping[str, bytes] | None = None) -> None:
-        entries = {item_id: Entry.unpack(value) for item_id, value in (packed or {}).items()}
-        self._entries: dict[str, Entry] = entries
-        self._order = ItemOrder(entries.values())
+        """Raises `LookupError`, `TypeError` or `ValueError` for what is no entry."""
+        self._entries = Entries(packed or {})
         self._changed: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
-        self._parts = 0
-        self.packed_bytes = 0
-        """Size of all entries as the store keeps them, or will."""
         self.unsaved_bytes = 0
         """About what the next write carries of entries."""
-        for item_id, value in (packed or {}).items():
-            self._count(entries[item_id], len(value))
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._entries
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._entries)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Size of all entries as the store keeps them, or will."""
+        return self._entries.packed_bytes
 
     def get(self, item_id: str) -> Entry | None:
         """The entry of an item, or None."""
@@ -57,28 +57,27 @@ class Conversation:
 
     def has_room_for(self, size_bytes: int) -> bool:
         """Whether an item of so many bytes may be added."""
-        return len(self._order) < MAX_ITEMS and self.packed_bytes + size_bytes < MAX_BYTES
+        return len(self) < MAX_ITEMS and self.packed_bytes + size_bytes < MAX_BYTES
 
     @property
     def held_bytes(self) -> int:
         """About what the conversation takes in memory."""
-        return self.packed_bytes + ITEM_OVERHEAD_BYTES * len(self._order) + PART_OVERHEAD_BYTES * self._parts
+        return self.packed_bytes + ITEM_OVERHEAD_BYTES * len(self) + PART_OVERHEAD_BYTES * self._entries.parts
 
     @property
     def last_id(self) -> str | None:
         """The newest item's id."""
-        last = self._order.last
+        last = self._entries.order.last
         return None if last is None else last.item["id"]
 
     @property
     def last_rank(self) -> str:
         """The newest item's rank; "", which is below every other, if there is no item."""
-        last = self._order.last
-        return "" if last is None else last.rank
+        return self._entries.last_rank
 
     def before(self, item_id: str) -> str | None:
         """The id of the item in front of one, None for the first."""
-        before = self._order.before(self._entries[item_id])
+        before = self._entries.order.before(self._entries.by_id[item_id])
         return None if before is None else before.item["id"]
 
     def add(self, item: dict[str, Any], *, after: str | None = None, first: bool = False) -> Entry:
@@ -86,35 +85,26 @@ class Conversation:
         if first:
             at = 0
         elif after is None:
-            at = len(self._order)
+            at = len(self)
         else:
-            at = self._order.place(self._entries[after]) + 1
-        entry = self._order.insert(at, item)
-        self._entries[item["id"]] = entry
+            at = self._entries.order.place(self._entries.by_id[after]) + 1
+        entry = self._entries.order.insert(at, item)
+        self._entries.by_id[item["id"]] = entry
         self._dropped.pop(item["id"], None)
         self.touch(item["id"])
         return entry
 
     def touch(self, item_id: str) -> None:
         """Note that an entry changed."""
-        entry = self._entries[item_id]
+        entry = self._entries.by_id[item_id]
         counted = entry.packed_bytes if item_id in self._changed else 0
         self._changed[item_id] = None
-        self._count(entry, len(entry.pack()))
+        self._entries.count(entry, len(entry.pack()))
         self.unsaved_bytes += entry.packed_bytes - counted
-
-    def _count(self, entry: Entry, packed_bytes: int) -> None:
-        parts = len(entry.item.get("content", ()))
-        self.packed_bytes += packed_bytes - entry.packed_bytes
-        self._parts += parts - entry.parts
-        entry.packed_bytes, entry.parts = packed_bytes, parts
 
     def drop(self, item_id: str) -> None:
         """Take an item out."""
-        entry = self._entries.pop(item_id)
-        self._order.remove(entry)
-        self.packed_bytes -= entry.packed_bytes
-        self._parts -= entry.parts
+        entry = self._entries.remove(item_id)
         if item_id in self._changed:
             del self._changed[item_id]
             self.unsaved_bytes -= entry.packed_bytes
@@ -131,14 +121,14 @@ class Conversation:
 
     def pack_all(self) -> dict[str, bytes]:
         """Every entry, for a write of the whole call."""
-        packed = self._pack(self._entries)
+        packed = self._pack(self._entries.by_id)
         self.nothing_changed()
         return packed
 
     def _pack(self, item_ids: Mapping[str, Any]) -> dict[str, bytes]:
-        packed = {item_id: self._entries[item_id].pack() for item_id in item_ids}
+        packed = {item_id: self._entries.by_id[item_id].pack() for item_id in item_ids}
         for item_id, value in packed.items():
-            self._count(self._entries[item_id], len(value))
+            self._entries.count(self._entries.by_id[item_id], len(value))
         return packed
 
     def nothing_changed(self) -> None:
@@ -152,4 +142,4 @@ class Conversation:
 
         What is added or dropped later does not show in it; a transcript that comes later does.
         """
-        return self._order.items(to_rank)
+        return self._entries.order.items(to_rank)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from typing import Any, TypeVar
 
 import orjson
@@ -256,16 +256,18 @@ def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: lis
 
 def _restore_seen(call: CallRecord, fields: dict[str, bytes]) -> None:
     numbered = []
-    for name, value in fields.items():
+    for name, value in fields.items():  # Of hundreds, for which a take-over waits.
         if name.startswith("seen:"):
-            digits, _, event_id = value.partition(b" ")
-            digits, _, position = digits.partition(b":")
-            numbered.append((int(digits), int(position or b"0"), event_id.decode()))
+            digits, _, event_id = value.decode().partition(" ")
+            number, _, position = digits.partition(":")
+            numbered.append((int(number), int(position or "0"), event_id))
     numbered.sort()
-    for number, heard_to, seen_id in numbered:
-        call.client_events.seen[seen_id] = (number, heard_to)
-        call.client_events.seen.move_to_end(seen_id)  # A client may have used it twice.
-        call.client_events.made = number
+    seen: dict[str, tuple[int, int]] = {}
+    for made, heard_to, seen_id in numbered:
+        seen.pop(seen_id, None)  # A client may have used it twice.
+        seen[seen_id] = (made, heard_to)
+        call.client_events.made = made
+    call.client_events.seen = OrderedDict(seen)
     if call.record.missing.speech:
         _forget_appends(call)
     call.client_events.last_id = next(reversed(call.client_events.seen), None)

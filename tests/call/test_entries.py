@@ -1,0 +1,69 @@
+"""Entries as a take-over finds them: which are unpacked when, and what of them is believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.call.test_conversation import conversation_of
+from voice_agent.call.conversation import Conversation
+from voice_agent.call.item_order import Entry
+
+
+def packed_items(*ids: str) -> dict[str, bytes]:
+    """As a store holds them."""
+    return conversation_of(*ids).pack_all()
+
+
+def test_a_take_over_unpacks_nothing_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much it is is known before, and the same afterwards."""
+    unpacked: list[bytes] = []
+    unpack = Entry.unpack
+
+    def note(packed: bytes) -> Entry:
+        unpacked.append(packed)
+        return unpack(packed)
+
+    monkeypatch.setattr(Entry, "unpack", note)
+    packed = packed_items("a", "b", "c")
+    conversation = Conversation(packed)
+    before = (len(conversation), conversation.packed_bytes, conversation.held_bytes, conversation.is_full)
+    assert before[:2] == (3, sum(map(len, packed.values())))
+    assert conversation.take_changes() == ({}, [])
+    assert "a" in conversation
+    assert "x" not in conversation
+    assert conversation.get("x") is None
+    assert conversation.last_rank == Entry.unpack(packed["c"]).rank
+    del unpacked[:]
+    entry = conversation.get("b")
+    assert entry is not None
+    entry.audio_ms = 1200
+    assert unpacked == [packed["b"]], "alone: a reply goes on with it"
+    assert conversation.last_id == "c"
+    assert conversation.get("b") is entry
+    assert conversation.before("b") == "a"
+    assert len(unpacked) == 3, "each once"
+    assert (len(conversation), conversation.packed_bytes, conversation.held_bytes, conversation.is_full) == before
+    entry.audio_ms = 0
+    assert conversation.pack_all() == packed
+
+
+@pytest.mark.parametrize("damage", [b"}", b"]}", b'"}'])
+def test_what_cannot_be_read_is_found_at_once(damage: bytes) -> None:
+    """Not when somebody asks for it, in the middle of the call: a check that is not right is not believed."""
+    packed = packed_items("a", "b")
+    packed["a"] = packed["a"][:-2] + damage + b" "
+    with pytest.raises(ValueError, match="column"):
+        Conversation(packed)
+
+
+def test_an_entry_without_a_check_or_with_another_one_is_read_as_well() -> None:
+    """Of a release that writes none, or that changed it without knowing what the check is."""
+    packed = packed_items("a", "b")
+    packed["a"] = packed["a"].replace(b'"audio_ms":0', b'"audio_ms":7')
+    packed["b"] = b'{"rank"' + packed["b"].partition(b'"rank"')[2]
+    conversation = Conversation(packed)
+    entry = conversation.get("a")
+    assert entry is not None
+    assert (entry.audio_ms, entry.extras) == (7, None)
+    assert [item["id"] for item in conversation.items()] == ["a", "b"]
+    assert all(map(Entry.is_as_packed, conversation.pack_all().values()))
