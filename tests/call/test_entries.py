@@ -37,13 +37,19 @@ def test_a_take_over_unpacks_nothing_until_it_is_asked_for(monkeypatch: pytest.M
     entry = conversation.get("b")
     assert entry is not None
     entry.audio_ms = 1200
+    conversation.touch("b")
+    written, _ = conversation.take_changes()
+    assert written["b"] == entry.pack()
+    more_bytes = len(entry.pack()) - len(packed["b"])
+    assert conversation.packed_bytes == before[1] + more_bytes > before[1]
     assert unpacked == [packed["b"]], "alone: a reply goes on with it"
     assert conversation.last_id == "c"
     assert conversation.get("b") is entry
     assert conversation.before("b") == "a"
     assert len(unpacked) == 3, "each once"
-    assert (len(conversation), conversation.packed_bytes, conversation.held_bytes, conversation.is_full) == before
     entry.audio_ms = 0
+    conversation.touch("b")
+    assert (len(conversation), conversation.packed_bytes, conversation.held_bytes, conversation.is_full) == before
     assert conversation.pack_all() == packed
 
 

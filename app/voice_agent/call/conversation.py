@@ -96,7 +96,7 @@ class Conversation:
 
     def touch(self, item_id: str) -> None:
         """Note that an entry changed."""
-        entry = self._entries.by_id[item_id]
+        entry = self._entries[item_id]
         counted = entry.packed_bytes if item_id in self._changed else 0
         self._changed[item_id] = None
         self._entries.count(entry, len(entry.pack()))
@@ -126,9 +126,9 @@ class Conversation:
         return packed
 
     def _pack(self, item_ids: Mapping[str, Any]) -> dict[str, bytes]:
-        packed = {item_id: self._entries.by_id[item_id].pack() for item_id in item_ids}
+        packed = {item_id: self._entries[item_id].pack() for item_id in item_ids}
         for item_id, value in packed.items():
-            self._entries.count(self._entries.by_id[item_id], len(value))
+            self._entries.count(self._entries[item_id], len(value))
         return packed
 
     def nothing_changed(self) -> None:

@@ -52,11 +52,19 @@ class Entries:
         last = self.order.last
         return "" if last is None else last.rank
 
+    def __getitem__(self, item_id: str) -> Entry:
+        entry = self.get(item_id)
+        if entry is None:
+            raise KeyError(item_id)
+        return entry
+
     def get(self, item_id: str) -> Entry | None:
         """The entry of an item, or None."""
-        if item_id in self._packed:  # As the one of a reply that a take-over goes on with.
-            return self._early.get(item_id) or self._early.setdefault(item_id, Entry.unpack(self._packed[item_id]))
-        return None if self._packed else self.by_id.get(item_id)
+        if not self._packed:
+            return self.by_id.get(item_id)
+        if item_id in self._packed and item_id not in self._early:  # As of a reply that a take-over goes on with.
+            self._early[item_id] = self._unpack_one(self._packed[item_id])
+        return self._early.get(item_id)
 
     def count(self, entry: Entry, packed_bytes: int) -> None:
         """Note how much one is now."""
@@ -77,8 +85,10 @@ class Entries:
     def _unpack(self) -> dict[str, Entry]:
         packed, self._packed = self._packed, {}
         early, self._early = self._early, {}
-        entries = {item_id: early.get(item_id) or Entry.unpack(value) for item_id, value in packed.items()}
-        self.packed_bytes = 0
-        for item_id, value in packed.items():
-            self.count(entries[item_id], len(value))
-        return entries
+        return {item_id: early.get(item_id) or self._unpack_one(value) for item_id, value in packed.items()}
+
+    def _unpack_one(self, packed: bytes) -> Entry:
+        entry = Entry.unpack(packed)
+        entry.packed_bytes = len(packed)  # It is in the sum already.
+        self.count(entry, len(packed))
+        return entry
