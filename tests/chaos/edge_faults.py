@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tests.chaos.edge_fleet import EdgeFleet, gone_on
-from tests.chaos.fleet import DRAIN_DEADLINE_S, LOOK_S, Pod
+from tests.chaos.fleet import DRAIN_DEADLINE_S, LOOK_S, READY_S, Pod
 
 LEAST_WELL = 3
 """A fault begins while so many pods are well: the one that is struck has others to hand its calls to."""
@@ -82,8 +82,9 @@ class EdgeFaults:
 
     async def storm(self, callers: int) -> float:
         """Kill half of the pods at once; returns after how many seconds each of their callers had another one."""
-        while sum(pod.calls for pod in self._fleet.pods) < callers:  # They are looked at from time to time only.
-            await asyncio.sleep(LOOK_S / 4)
+        async with asyncio.timeout(READY_S):
+            while sum(pod.calls for pod in self._fleet.pods) < callers:  # They are looked at from time to time only.
+                await asyncio.sleep(LOOK_S / 4)
         struck = self._fleet.pods[::2]
         calls = sum(pod.calls for pod in struck)
         for pod in struck:
@@ -133,7 +134,9 @@ class EdgeFaults:
             moves = await self._fleet.plan(well)
             still = {pod.name for pod in self._fleet.pods if pod.is_well}
             moves = [move for move in moves if move.source in still]
-            self.moves += [Fault(time.time(), "move", source) for source in {move.source for move in moves}]
+            sources = {move.source for move in moves}
+            given = [pod for pod in self._fleet.pods if pod.name in sources]
+            self.moves += [Fault(time.time(), "move", pod.name, pod.calls) for pod in given]
             if moves:
                 await self._fleet.move(moves)
 

@@ -1,7 +1,7 @@
 """The entries of a conversation, by their items' ids and in order, and how much they are.
 
-A take-over does not wait for them to be unpacked, which in a long call takes longer than all the rest of it. They are
-when more than one of them is asked for; but for those of which it is not certain that they can be.
+A take-over does not wait for them to be unpacked, which is two fifths of its CPU in a call of 150 turns. They are when
+more than one of them is asked for; at once, if it is not certain of each that it can be.
 """
 
 from __future__ import annotations
