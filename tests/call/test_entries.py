@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 
 from tests.call.test_conversation import conversation_of
@@ -30,27 +33,52 @@ def test_a_take_over_unpacks_nothing_until_it_is_asked_for(monkeypatch: pytest.M
     assert before[:2] == (3, sum(map(len, packed.values())))
     assert conversation.take_changes() == ({}, [])
     assert "a" in conversation
-    assert "x" not in conversation
     assert conversation.get("x") is None
-    assert conversation.last_rank == Entry.unpack(packed["c"]).rank
-    del unpacked[:]
+    assert conversation.last_rank > conversation_of("a").last_rank
+    assert conversation.pack_all() == packed
+    history = conversation.items()
+    assert len(history) == 3
+    assert not unpacked
     entry = conversation.get("b")
     assert entry is not None
     entry.audio_ms = 1200
     conversation.touch("b")
     written, _ = conversation.take_changes()
-    assert written["b"] == entry.pack()
-    more_bytes = len(entry.pack()) - len(packed["b"])
-    assert conversation.packed_bytes == before[1] + more_bytes > before[1]
-    assert unpacked == [packed["b"]], "alone: a reply goes on with it"
+    assert Entry.unpack(written["b"]).audio_ms == 1200
+    assert conversation.packed_bytes == before[1] + len(written["b"]) - len(packed["b"]) > before[1]
     assert conversation.last_id == "c"
-    assert conversation.get("b") is entry
     assert conversation.before("b") == "a"
-    assert len(unpacked) == 3, "each once"
+    assert [item["id"] for item in history] == ["a", "b", "c"]
+    assert sorted(unpacked) == sorted([*packed.values(), written["b"]]), "each once"
     entry.audio_ms = 0
     conversation.touch("b")
     assert (len(conversation), conversation.packed_bytes, conversation.held_bytes, conversation.is_full) == before
     assert conversation.pack_all() == packed
+
+
+def test_an_entry_that_is_not_read_yet_has_what_an_entry_has() -> None:
+    """And nothing else: a name that is none is told as one."""
+    packed = packed_items("a")["a"]
+    entry = Entry.later(packed)
+    assert entry == Entry.later(packed)
+    assert entry is not None
+    assert entry.packed_bytes == len(packed)
+    assert not entry.unread
+    later: Any = Entry.later(packed)
+    with pytest.raises(AttributeError, match="audio_s"):
+        _ = later.audio_s
+    assert later.unread == packed
+    assert copy.deepcopy(later).item == entry.item
+
+
+def test_parts_that_nobody_has_read_are_counted_as_no_fewer() -> None:
+    """Else what they take would be known only once it is taken."""
+    content = [{"type": "input_text", "text": '"type":"input_text"'}, {"type": "input_text", "text": "more"}]
+    conversation = Conversation()
+    conversation.add({"id": "a", "type": "message", "role": "user", "content": content})
+    conversation.add({"id": "b", "type": "function_call", "name": "f", "call_id": "c", "arguments": '{"type":1}'})
+    packed = conversation.pack_all()
+    assert Conversation(packed).held_bytes == conversation.held_bytes
 
 
 @pytest.mark.parametrize("damage", [b"}", b"]}", b'"}'])
@@ -72,4 +100,4 @@ def test_an_entry_without_a_check_or_with_another_one_is_read_as_well() -> None:
     assert entry is not None
     assert (entry.audio_ms, entry.extras) == (7, None)
     assert [item["id"] for item in conversation.items()] == ["a", "b"]
-    assert all(map(Entry.is_as_packed, conversation.pack_all().values()))
+    assert all(map(Entry.later, conversation.pack_all().values()))

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, ScriptedPods, edge_rig
 from tests.waiting import until
-from voice_agent.edge import proxied_call, resuming
+from voice_agent.edge import edge_call, proxied_call, resuming
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 from voice_agent.edge.edge_call import RESUMED
 
@@ -126,6 +126,7 @@ async def test_a_call_that_a_try_given_up_takes_after_all_goes_on(monkeypatch: p
 
     It may end the connection that serves the call twice: by its claim, and by what it attaches to where both are.
     """
+    monkeypatch.setattr(resuming, "STEADY_S", 0)
     monkeypatch.setattr(resuming, "ANSWER_S", 0.5)
     async with edge_rig() as its:
         caller = await its.call()
@@ -271,9 +272,54 @@ async def test_another_format_counts_other_bytes() -> None:
         assert again.audio == AUDIO[60:160]
 
 
+async def test_a_call_that_another_edge_takes_for_a_caller_who_left_it_goes_on() -> None:
+    """Two edges come back at once, for a caller who went from one to the other, and the old one comes last.
+
+    Of two whose callers are both there the younger connection has the call in the end: each takes it back twice.
+    """
+    async with edge_rig() as its:
+        caller = await its.call("/v1/realtime?model=echo&resumable=1")
+        for number in (0, 1, 2):
+            pod = await its.pods.connection(number)
+            if number:
+                await pod.greet(number)
+            await said(pod, number + 1)
+            await caller.hear(number + 2)
+            await pod.socket.close(4409, "elsewhere")
+        assert await caller.closed() == (4409, "elsewhere")
+        assert numbers(caller) == ["evt_1", "evt_2", "evt_3"]
+        assert len(its.pods.connections) == 3
+
+
+async def test_a_call_is_not_taken_back_for_a_caller_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may tell of it for minutes but that a ping is not answered; meanwhile somebody else has the call."""
+    monkeypatch.setattr(edge_call, "ANSWER_S", 0.1)
+    async with edge_rig() as its:
+        caller = await its.call("/v1/realtime?model=echo&resumable=1")
+        caller.socket.transport.pause_reading()
+        await (await its.pods.connection(0)).socket.close(4409)
+        await until(lambda: its.edge.status().active_calls == 0)
+        assert len(its.pods.connections) == 1
+        caller.socket.transport.resume_reading()
+        assert (await caller.closed())[0] == 4409
+
+
+async def test_a_caller_who_leaves_while_it_is_asked_is_gone() -> None:
+    """It does not have to be waited for."""
+    async with edge_rig() as its:
+        caller = await its.call("/v1/realtime?model=echo&resumable=1")
+        caller.socket.transport.pause_reading()
+        await (await its.pods.connection(0)).socket.close(4409)
+        await until(lambda: its.edge.away == 1)
+        caller.socket.transport.abort()
+        await until(lambda: its.edge.status().active_calls == 0)
+        assert len(its.pods.connections) == 1
+
+
 @pytest.mark.parametrize("code", [1000, 4408, 4409, 4410, 1008])
-async def test_a_close_that_ends_the_call_is_the_callers(code: int) -> None:
+async def test_a_close_that_ends_the_call_is_the_callers(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its reason; no other pod is asked."""
+    monkeypatch.setattr(resuming, "STEADY_S", 0)
     async with edge_rig() as its:
         caller = await its.call()
         await (await its.pods.connection(0)).socket.close(code, "so it is")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -28,6 +29,8 @@ class RecordingCaller:
         self.numbers: list[tuple[int, bool]] = []
         """Of each event its number, and whether it is to be known when the caller has it."""
         self.failed: tuple[int, str] | None = None
+        self.asked: list[Callable[[], None]] = []
+        """To be called once it answers a probe."""
 
     def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
         self.events.append(orjson.loads(frame[payload_start(frame) :]))
@@ -35,6 +38,9 @@ class RecordingCaller:
 
     def fail(self, code: int, reason: str) -> None:
         self.failed = (code, reason)
+
+    def probe(self, answered: Callable[[], None]) -> None:
+        self.asked.append(answered)
 
 
 class RecordingPod:
@@ -53,6 +59,22 @@ class RecordingPod:
         self.is_paused = paused
 
 
+class ListenerThatNotes:
+    """`ProxiedCallListener`."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def caller_has_room(self) -> None:
+        self._told.append("room")
+
+    def caller_heard(self) -> None:
+        """That is of no interest where it is noted that there is room."""
+
+    def limit_reached(self, limit: str) -> None:
+        self._told.append(limit)
+
+
 class CallUnderTest:
     """A call between a caller and pods."""
 
@@ -66,9 +88,8 @@ class CallUnderTest:
         self.call = ProxiedCall(
             self.caller,
             CallerMessages(EventIds(TAG), wants_received=wants_received),
+            ListenerThatNotes(self.told),
             acknowledges=acknowledges,
-            has_room=lambda: self.told.append("room"),
-            limit_reached=self.told.append,
         )
         self.call.begin(self.pod, greeting(number, **call))
 
@@ -100,9 +121,8 @@ def proxied(caller: RecordingCaller) -> ProxiedCall:
     return ProxiedCall(
         caller,
         CallerMessages(EventIds(TAG), wants_received=False),
+        ListenerThatNotes([]),
         acknowledges=True,
-        has_room=lambda: None,
-        limit_reached=lambda limit: None,
     )
 
 
@@ -249,6 +269,45 @@ def test_after_such_a_close_another_pod_goes_on(code: int) -> None:
 def test_any_other_close_is_the_callers(code: int) -> None:
     """The call has ended, or somebody else has it."""
     assert CallUnderTest().call.close_after(code) == code
+
+
+@pytest.mark.parametrize("sign", ["answer", "audio", "event"])
+def test_what_is_kept_for_who_may_have_gone_elsewhere_waits_for_a_sign_of_life(sign: str) -> None:
+    """Over a connection that is dead, unnoticed, it would be said once more than over the caller's new one.
+
+    What the caller is sent waits for nothing.
+    """
+    line = CallUnderTest(acknowledges=False)
+    line.append(300)
+    line.say(type="response.create")
+    line.text(1)
+    pod = line.goes_on(1, newest_event_id="evt_2")
+    assert pod is not None
+    line.text(2)
+    assert line.caller.numbers[-1] == (2, False)
+    assert not pod.heard
+    assert line.call.is_away
+    match sign:
+        case "answer":
+            line.caller.asked[-1]()
+        case "audio":
+            line.append(30)
+        case "event":
+            line.say(type="input_audio_buffer.commit")
+    said = [event["type"] for event in pod.heard]
+    assert said[:2] == ["input_audio_buffer.append", "response.create"]
+    assert len(said) == (2 if sign == "answer" else 3)
+    assert not line.call.is_away
+
+
+def test_who_has_one_connection_only_is_not_asked_for_a_sign_of_life() -> None:
+    """Nobody else can say what is kept for it."""
+    line = CallUnderTest()
+    line.append(300)
+    pod = line.goes_on(0)
+    assert pod is not None
+    assert len(pod.heard) == 1
+    assert not line.caller.asked
 
 
 def test_what_is_said_while_no_pod_is_there_is_said_to_the_next() -> None:

@@ -172,12 +172,15 @@ class PodTransport(asyncio.Transport):
 
 
 class _Arriving(Lane):
-    """To a caller: what has arrived is known."""
+    """To a caller: what has arrived is known, and a ping is answered."""
 
     arrived = 0
     """Number of the newest event that the caller's kernel has."""
 
     def _deliver(self, message: Any) -> None:
+        if callable(message):
+            message()
+            return
         if isinstance(message, tuple):
             self.arrived = max(self.arrived, message[0])
         super()._deliver(message)
@@ -214,6 +217,7 @@ class CallerLink:
         self._loop = loop
         self._witness = witness
         self._listener: CallerListener | None = None
+        self._answered: Callable[[], None] | None = None
         self._told = 0
         self._unread = 0
         self._is_slow = False
@@ -241,6 +245,9 @@ class CallerLink:
         """See `CallerSocket`."""
         self._listener = listener
         while not isinstance(message := await self.up.get(), int):
+            if callable(message):
+                message()
+                continue
             while not self._take(listener, message):
                 await listener.ready()
         return message
@@ -261,6 +268,17 @@ class CallerLink:
     def fail(self, code: int, reason: str) -> None:
         """See `CallerSocket`."""
         self.down.put(code, last=True)
+
+    def probe(self, answered: Callable[[], None]) -> None:
+        """See `Keepalive`: a ping, and the pong behind what the caller has sent by then."""
+        if self._answered is None:
+            self._answered = answered
+            self.down.put(lambda: self.up.put(self._pong))
+
+    def _pong(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered()
 
     def newest_acknowledged(self) -> int:
         """See `CallerSocket`."""

@@ -44,9 +44,9 @@ class EdgeLine:
         else:
             self._link.up.put(code, last=True)
 
-    def broke(self, after_s: float = 0.0) -> None:
-        """See `Connection`. The edge learns of it at once: one that does not may take the call from the next."""
-        self._link.up.cut(1006, 0.0)
+    def broke(self, after_s: float = 0.0, noticed_s: float = 0.0) -> None:
+        """See `Connection`. The edge learns of it after `noticed_s` only."""
+        self._link.up.cut(1006, noticed_s)
         self._link.down.cut(1006, after_s)
 
 
@@ -77,5 +77,6 @@ class EdgeCaller(Caller):
         return await self._connect(query)
 
     def move(self) -> None:
-        """As it would: the connection is lost."""
-        self.cut(0.0)
+        """The connection is lost, and its edge takes its time to notice."""
+        if isinstance(self.connection, EdgeLine):
+            self.connection.broke(noticed_s=self._random.choice((0.0, 0.1, 1.0, 10.0)) * self._random.random())

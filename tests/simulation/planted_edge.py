@@ -170,6 +170,11 @@ def everybody_sent_away() -> Iterator[None]:
         yield
 
 
+async def _nobody_is_there(self: EdgeCall, reading: Any) -> bool:
+    """What takes a call from a young connection is always taken for somebody who is to have it."""
+    return False
+
+
 def _kept_for_ever(message: str | bytes) -> CallerMessage:
     """What is no event is kept as one, and no pod will ever say that it has it."""
     return CallerMessage(MessageKind.EVENT, unchanged(message), 10**9)
@@ -193,6 +198,10 @@ def _all_are_plain(schedule: Schedule) -> bool:
 
 def _comes_back(schedule: Schedule) -> bool:
     return COMES_BACK in schedule.behind_edge and _has("edge-drain")(schedule)
+
+
+def _moves(schedule: Schedule) -> bool:
+    return COMES_BACK in schedule.behind_edge and _has("move")(schedule)
 
 
 _BREAKS = ("crash", "cut", "move", "drain", "stop", "cut-at-change")
@@ -228,5 +237,8 @@ EDGE_PLANTED = {
     ),
     "unsent dropped at a drain": Planted(unsent_dropped_at_drain, "only what the caller has", _comes_back),
     "everybody sent away": Planted(everybody_sent_away, "a caller is held", _has("edge-drain")),
+    "another edge's claim is the end": Planted(
+        _patched(EdgeCall, "_caller_is_there", _nobody_is_there), "a call outlives its pod", _moves
+    ),
     "no look during a replay": Planted(not_looked_at_while_away, "a call outlives its pod", _has("move-at-resume")),
 }

@@ -27,6 +27,7 @@ SHOWN_BY = {
     "ids of other pods unknown": 80,
     "unsent dropped at a drain": 1575,
     "no look during a replay": 85,
+    "another edge's claim is the end": 7041,
     "act done twice": 373,
     "acts of the interrupted forgotten": 1828,
     "overdue timer lost": 51,

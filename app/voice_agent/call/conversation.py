@@ -36,10 +36,10 @@ class Conversation:
         """About what the next write carries of entries."""
 
     def __contains__(self, item_id: str) -> bool:
-        return item_id in self._entries
+        return item_id in self._entries.by_id
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries.by_id)
 
     @property
     def packed_bytes(self) -> int:
@@ -48,7 +48,10 @@ class Conversation:
 
     def get(self, item_id: str) -> Entry | None:
         """The entry of an item, or None."""
-        return self._entries.get(item_id)
+        entry = self._entries.by_id.get(item_id)
+        if entry is not None and entry.unread:
+            entry.read()  # It may be changed.
+        return entry
 
     @property
     def is_full(self) -> bool:
@@ -73,7 +76,8 @@ class Conversation:
     @property
     def last_rank(self) -> str:
         """The newest item's rank; "", which is below every other, if there is no item."""
-        return self._entries.last_rank
+        last = self._entries.order.last
+        return "" if last is None else last.rank
 
     def before(self, item_id: str) -> str | None:
         """The id of the item in front of one, None for the first."""
@@ -96,7 +100,7 @@ class Conversation:
 
     def touch(self, item_id: str) -> None:
         """Note that an entry changed."""
-        entry = self._entries[item_id]
+        entry = self._entries.by_id[item_id]
         counted = entry.packed_bytes if item_id in self._changed else 0
         self._changed[item_id] = None
         self._entries.count(entry, len(entry.pack()))
@@ -126,9 +130,9 @@ class Conversation:
         return packed
 
     def _pack(self, item_ids: Mapping[str, Any]) -> dict[str, bytes]:
-        packed = {item_id: self._entries[item_id].pack() for item_id in item_ids}
+        packed = {item_id: self._entries.by_id[item_id].pack() for item_id in item_ids}
         for item_id, value in packed.items():
-            self._entries.count(self._entries[item_id], len(value))
+            self._entries.count(self._entries.by_id[item_id], len(value))
         return packed
 
     def nothing_changed(self) -> None:

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 from zlib import crc32
 
 import orjson
@@ -22,6 +22,8 @@ CHECK, RANK = b'{"check":"', b'","rank":"'
 """What an entry begins with in the store: in eight digits the CRC-32 of all behind them, and the rank."""
 CHECKED_FROM = len(CHECK) + 8
 RANK_FROM = CHECKED_FROM + len(RANK)
+READ_LATER = frozenset({"item", "audio_ms", "alignment", "awaits_agent", "uncertain", "alternatives", "extras"})
+"""Of an `Entry`: what `Entry.later` does not read."""
 
 
 @dataclass(slots=True)
@@ -46,9 +48,28 @@ class Entry:
     """Parts of the item's content as the conversation counts them."""
     extras: dict[str, Any] | None = None
     """Fields of a newer version; kept as they are."""
+    unread: bytes = b""
+    """As it was packed, until somebody asks for what `later` did not read."""
+
+    if not TYPE_CHECKING:  # Else mypy would let any name pass.
+
+        def __getattr__(self, name: str) -> Any:
+            """What was left for later. Called for what is not set, and for nothing else."""
+            if name not in READ_LATER:
+                raise AttributeError(name)
+            self.read()
+            return getattr(self, name)
+
+    def read(self) -> None:
+        """Read what `later` did not, before anything of it is changed."""
+        read, self.unread = Entry.unpack(self.unread), b""
+        for field in READ_LATER:
+            setattr(self, field, getattr(read, field))
 
     def pack(self) -> bytes:
         """The entry as the store keeps it."""
+        if self.unread:
+            return self.unread
         fields = {"rank": self.rank, **(self.extras or {})}
         fields |= {"audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
         if self.awaits_agent:
@@ -60,17 +81,22 @@ class Entry:
         checked = b'",' + orjson.dumps(fields)[1:]
         return b"%b%08x%b" % (CHECK, crc32(checked), checked)
 
-    @staticmethod
-    def is_as_packed(packed: bytes) -> bool:
-        """Whether `pack` made it, as its check says: then `unpack` is certain to read it."""
+    @classmethod
+    def later(cls, packed: bytes) -> Entry | None:
+        """The inverse of `pack`, which reads the rank and leaves the rest until it is asked for.
+
+        None if it is not certain that it can be: `pack` did not make it, as its check says.
+        """
         # A take-over asks this of all that a call holds.
         checked = packed[CHECKED_FROM:]
-        return packed.startswith(b"%b%08x%b" % (CHECK, crc32(checked), RANK))
-
-    @staticmethod
-    def packed_rank(packed: bytes) -> str:
-        """The rank of one that is as it was packed."""
-        return packed[RANK_FROM : packed.index(b'"', RANK_FROM)].decode()
+        if not packed.startswith(b"%b%08x%b" % (CHECK, crc32(checked), RANK)):
+            return None
+        entry = cls.__new__(cls)
+        entry.rank = packed[RANK_FROM : packed.index(b'"', RANK_FROM)].decode()
+        entry.packed_bytes = len(packed)
+        entry.parts = max(0, packed.count(b'"type":') - 1)  # At most: each part has one, and the item itself.
+        entry.unread = packed
+        return entry
 
     @classmethod
     def unpack(cls, packed: bytes) -> Entry:

@@ -3,7 +3,7 @@
 ::
 
     ATTACHED --pod gone: 1012, 1001, 1011, 1013, 1006--> AWAY --another pod goes on--> ATTACHED
-       |                    (4409: by a try given up)
+       |                    (4409, and the caller is there)
        |                                                  |--nobody within the patience: 1013--> over
        |--any other close of the pod, told to the caller---------------------------------------> over
        |--caller gone: 1000 or 1001 told to the pod---------------------------------------------> over
@@ -35,6 +35,8 @@ from voice_agent.edge.resuming import Resuming
 
 CATCH_UP_S = 2.0
 """How long a pod has to take what a caller said who has hung up meanwhile."""
+ANSWER_S = 3.0
+"""How long a caller has to answer whether it is there."""
 CATCH_UP_TRIES = 3
 """So many pods may be lost at that."""
 ENDED = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.CALL_ENDED, CloseCode.CALL_TIMED_OUT})
@@ -72,7 +74,7 @@ class CallerConnection(CallerWriter, Protocol):
 
 
 class EdgeCall:
-    """`run` is the whole call. `CallerListener` and `PodListener`."""
+    """`run` is the whole call. `CallerListener`, `PodListener` and `ProxiedCallListener`."""
 
     def __init__(
         self,
@@ -92,12 +94,12 @@ class EdgeCall:
         self._observer = observer
         self._gone: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
+        self._heard = asyncio.Event()
         self._proxied = proxied = ProxiedCall(
             caller,
             messages,
+            self,
             acknowledges=acknowledges,
-            has_room=self._room.set,
-            limit_reached=observer.limit_reached,
         )
         # Every frame goes there: a method in between would be one call more for each.
         self.take_audio = proxied.take_audio
@@ -133,7 +135,12 @@ class EdgeCall:
                     await self._caller_left(reading.result())
                     return
                 code, reason = self._gone.result()
-                overtaken = code == CloseCode.ATTACHED_ELSEWHERE and self._resuming.may_be_ours()
+                if code == CloseCode.ATTACHED_ELSEWHERE and self._resuming.may_be_ours():
+                    overtaken = await self._caller_is_there(reading)
+                    if reading.done():
+                        continue
+                else:
+                    overtaken = False
                 if not overtaken and (told := self._proxied.close_after(code)) is not None:
                     if code not in ENDED:
                         log.warning(
@@ -175,11 +182,30 @@ class EdgeCall:
         """See `PodListener`: the caller may be read again."""
         self._room.set()
 
+    def caller_has_room(self) -> None:
+        """See `ProxiedCallListener`."""
+        self._room.set()
+
+    def caller_heard(self) -> None:
+        """See `ProxiedCallListener`."""
+        self._heard.set()
+
     # --- inside -----------------------------------------------------------------
 
     async def _next_pod(self, named: str = "") -> PodSocket | None:
         proxied = self._proxied
         return await self._resuming.next_pod(proxied.call_id, proxied.token, proxied.newest, named)
+
+    async def _caller_is_there(self, reading: asyncio.Future[int]) -> bool:
+        """Whether the caller answers: one who went on elsewhere does not, though nothing else may tell of it."""
+        if self._proxied.holds_message:
+            return True
+        self._heard.clear()
+        self._proxied.ask_caller()
+        hearing = asyncio.ensure_future(self._heard.wait())
+        await asyncio.wait((reading, hearing), timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+        hearing.cancel()
+        return self._heard.is_set()
 
     async def _caller_left(self, code: int) -> None:
         """A hang-up is one; whatever else ends the connection leaves the call to whoever may come back."""
@@ -187,6 +213,7 @@ class EdgeCall:
         if hung_up or not self._comes_back:
             # A pod has to be told, or the call would wait for its caller for as long as it may, and count as one that a
             # handoff lost. Who may be back by now over another edge is left alone: the call would be taken from it.
+            self._proxied.caller_is_there()
             await self._catch_up()
         self._pod.close(CloseCode.NORMAL_CLOSURE if hung_up else CloseCode.GOING_AWAY)
 

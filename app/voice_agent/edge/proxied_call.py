@@ -3,6 +3,7 @@
 ::
 
     --begin--> SERVED --pod_lost--> AWAY --go_on--> REPLAYED TO --its newest event has come--> SERVED
+                                                                  (and the caller was heard)
 
 Synchronous, without a clock, and without a socket of its own: frames come in as calls, and go out to the two
 connections at once. `EdgeCall` does what has to be waited for.
@@ -44,6 +45,9 @@ class CallerWriter(Protocol):
     def fail(self, code: int, reason: str) -> None:
         """Tell the caller what it did wrong, and read no more of it."""
 
+    def probe(self, answered: Callable[[], None]) -> None:
+        """Ask whether the caller is there; nothing while it has not answered the last time."""
+
 
 class PodWriter(Protocol):
     """Where messages of the caller go: `PodSocket`."""
@@ -58,6 +62,19 @@ class PodWriter(Protocol):
         """Leave what the pod sends to the kernel, or read it again."""
 
 
+class ProxiedCallListener(Protocol):
+    """Who waits for what goes on in a call."""
+
+    def caller_has_room(self) -> None:
+        """What was not taken of the caller may be taken now."""
+
+    def caller_heard(self) -> None:
+        """The caller said something while no pod served it, or answered a probe."""
+
+    def limit_reached(self, limit: str) -> None:
+        """A bound cut something short."""
+
+
 class PendingRewind(NamedTuple):
     """Where the caller's own goes on, by a pod's greeting."""
 
@@ -65,6 +82,8 @@ class PendingRewind(NamedTuple):
     """Number of the newest event that the pod had when it greeted."""
     position: int
     number: int
+    must_hear: bool
+    """Whether nothing of it is sent before the caller was heard, for it may have gone on over another connection."""
 
 
 class ProxiedCall:
@@ -74,15 +93,11 @@ class ProxiedCall:
         self,
         caller: CallerWriter,
         messages: CallerMessages,
+        listener: ProxiedCallListener,
         *,
         acknowledges: bool,
-        has_room: Callable[[], None],
-        limit_reached: Callable[[str], None],
     ) -> None:
-        """`acknowledges`: the caller will never ask for an event again.
-
-        Called: `has_room` when what was not taken may be taken now; `limit_reached` with the name of a bound.
-        """
+        """`acknowledges`: the caller will never ask for an event again, and has no other connection."""
         self.call_id = ""
         self.token = ""
         """By which a pod goes on with the call; "" of a server that cannot resume."""
@@ -96,8 +111,7 @@ class ProxiedCall:
         self._pod: PodWriter
         self._messages = messages
         self._acknowledges = acknowledges
-        self._tell_room = has_room
-        self.limit_reached = limit_reached
+        self._listener = listener
         self._line = ClientLine(tail_of)
         self._reader = PodEventReader(self._line, messages)
         self._waits_for_pod = False
@@ -109,6 +123,11 @@ class ProxiedCall:
     def kept_bytes(self) -> int:
         """What the caller sent that no store is known to have."""
         return self._line.held_bytes
+
+    @property
+    def holds_message(self) -> bool:
+        """Whether the caller is not read until a pod serves it: nothing else can be heard of it before."""
+        return self._waits_for_pod or self._line.held_bytes > MAX_KEPT_BYTES
 
     # --- pods come and go ---------------------------------------------------------
 
@@ -145,9 +164,25 @@ class ProxiedCall:
         self._pod = pod
         newest = event_number({"event_id": told.get("newest_event_id")}) or self.newest
         last = self._messages.ids.number(told.get("last_client_event_id"))
-        self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last)
+        # A caller who comes back by itself may have, over another edge, while nobody noticed that this connection is
+        # dead: there it has said again what is kept here.
+        must_hear = not (self._acknowledges or self.holds_message)
+        self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last, must_hear)
+        if must_hear:
+            self.ask_caller()
         self._rewind_if_replayed()
         return True
+
+    def ask_caller(self) -> None:
+        """Have the listener told if the caller is there."""
+        self._caller.probe(self.caller_is_there)
+
+    def caller_is_there(self) -> None:
+        """What is kept is this connection's to say."""
+        self._listener.caller_heard()
+        if self._rewinds is not None:
+            self._rewinds = self._rewinds._replace(must_hear=False)
+            self._rewind_if_replayed()
 
     def ended_with(self, event: dict[str, Any] | None) -> bool:
         """The call is over with this event, of which the caller gets what it has not seen. False: it is none."""
@@ -172,7 +207,9 @@ class ProxiedCall:
             return False
         if self.token:
             line.add_audio(frame, size)
-        if not self.is_away:
+        if self.is_away:
+            self.caller_is_there()
+        else:
             pod.write(frame)
         return True
 
@@ -187,17 +224,20 @@ class ProxiedCall:
         try:
             read = self._messages.read(message)
         except TooMuchJson as error:
-            self.limit_reached("edge_json_bytes")
+            self._listener.limit_reached("edge_json_bytes")
             self._caller.fail(CloseCode.MESSAGE_TOO_BIG, str(error))
             return True
         if read.kind is MessageKind.NOTHING and self.is_away:
             self._waits_for_pod = True
+            self.caller_is_there()
             return False
         if read.kind is MessageKind.AUDIO:
             line.add_audio(read.frame, read.audio_bytes, read.number)
         elif read.kind is MessageKind.EVENT:
             line.add_event(read.frame, read.number)
-        if not self.is_away:
+        if self.is_away:
+            self.caller_is_there()
+        else:
             pod.write(read.frame)
         return True
 
@@ -232,7 +272,7 @@ class ProxiedCall:
         """Whether more of the caller may be kept; what an attached pod has is forgotten for it, the oldest first."""
         if self._line.held_bytes <= MAX_KEPT_BYTES:
             return True
-        self.limit_reached("edge_kept_bytes")
+        self._listener.limit_reached("edge_kept_bytes")
         if self.is_away:
             return False
         self._line.forget(MAX_KEPT_BYTES)
@@ -260,19 +300,19 @@ class ProxiedCall:
     def _received(self, event: dict[str, Any]) -> None:
         if (told := self._reader.received(event)) is not None:
             self._caller.pass_on(told, self.newest, counts=False)
-        self._tell_room()
+        self._listener.caller_has_room()
 
     def _rewind_if_replayed(self) -> None:
         """Send the pod what it lacks, once all has come that it had: among it may be what changes how bytes count."""
         pending = self._rewinds
-        if pending is None or self.newest < pending.newest:
+        if pending is None or pending.must_hear or self.newest < pending.newest:
             return
         self._rewinds = None
         rewound = self._line.rewind(pending.position, pending.number)
         if rewound.lost_bytes:
             log.warning("audio of a caller is lost", call_id=self.call_id, lost_bytes=rewound.lost_bytes)
-            self.limit_reached("edge_lost_audio")
+            self._listener.limit_reached("edge_lost_audio")
         for frame in rewound.frames:
             self._pod.write(frame)
         self.is_away = False
-        self._tell_room()
+        self._listener.caller_has_room()

@@ -28,6 +28,10 @@ OVERTAKES = 2
 """So often each may take the call from the connection that serves it: when it is claimed, and when it is attached."""
 STEADY_S = 5.0
 """A connection that lasted so long is no try any more: the next one may last as long."""
+EARLY_OVERTAKES = 2
+"""So often the call may be taken from a connection that is younger than that, and be taken back. What takes it may be
+another edge, which does not know yet that its caller came here. Of two whose callers are both there, who came last has
+the call in the end: the other one runs out of this first."""
 
 Resume = Callable[[str, str, int, str], Awaitable[PodSocket]]
 """Connects to a pod that goes on with a call: its id, its resume token, the number of the newest event that came, and
@@ -47,7 +51,7 @@ class Resuming:
         self.patience_s = patience_s
         self._resume = resume
         self._spread = spread
-        self._found_s = float("-inf")
+        self._found_s = asyncio.get_running_loop().time()
         """When the last pod was found."""
         self._found_at = -1
         """And what the newest event was."""
@@ -56,6 +60,7 @@ class Resuming:
         self._answer_s = ANSWER_S
         self._overtakes_left = 0
         """How often tries that were given up may take the call all the same, once a pod gets to them."""
+        self._early_overtakes_left = EARLY_OVERTAKES
 
     async def next_pod(self, call_id: str, token: str, newest: int, named: str = "") -> PodSocket | None:
         """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never.
@@ -65,7 +70,10 @@ class Resuming:
         ends it.
         """
         loop = asyncio.get_running_loop()
-        if newest > self._found_at or loop.time() - self._found_s >= STEADY_S:
+        is_steady = loop.time() - self._found_s >= STEADY_S
+        if is_steady:
+            self._early_overtakes_left = EARLY_OVERTAKES
+        if newest > self._found_at or is_steady:
             self._until_s, self._pause_s, self._answer_s = loop.time() + self.patience_s, 0.0, ANSWER_S
         if named and (pod := await self._named_pod(call_id, token, newest, named)) is not None:
             self._found_s, self._found_at = loop.time(), newest
@@ -103,8 +111,14 @@ class Resuming:
         self._overtakes_left = min(self._overtakes_left + OVERTAKES, MOST_UNANSWERED * OVERTAKES)
 
     def may_be_ours(self) -> bool:
-        """The call is attached elsewhere: whether it may be by a try that was given up."""
-        if not self._overtakes_left:
-            return False
-        self._overtakes_left -= 1
-        return True
+        """The call is attached elsewhere: whether it may be by nobody who is to have it.
+
+        That is a try that was given up, or what another edge does for a caller who has left it.
+        """
+        if self._overtakes_left:
+            self._overtakes_left -= 1
+            return True
+        if self._early_overtakes_left and asyncio.get_running_loop().time() - self._found_s < STEADY_S:
+            self._early_overtakes_left -= 1
+            return True
+        return False
