@@ -9,7 +9,7 @@ import pytest
 
 from tests.call.test_conversation import conversation_of
 from voice_agent.call.conversation import Conversation
-from voice_agent.call.item_order import Entry
+from voice_agent.call.item_order import Entry, are_as_packed
 
 
 def packed_items(*ids: str) -> dict[str, bytes]:
@@ -61,7 +61,6 @@ def test_an_entry_that_is_not_read_yet_has_what_an_entry_has() -> None:
     packed = packed_items("a")["a"]
     entry = Entry.later(packed)
     assert entry == Entry.later(packed)
-    assert entry is not None
     assert entry.packed_bytes == len(packed)
     assert not entry.unread
     later: Any = Entry.later(packed)
@@ -100,4 +99,4 @@ def test_an_entry_without_a_check_or_with_another_one_is_read_as_well() -> None:
     assert entry is not None
     assert (entry.audio_ms, entry.extras) == (7, None)
     assert [item["id"] for item in conversation.items()] == ["a", "b"]
-    assert all(map(Entry.later, conversation.pack_all().values()))
+    assert are_as_packed(list(conversation.pack_all().values()))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 
-from voice_agent.call.item_order import Entry, ItemOrder
+from voice_agent.call.item_order import Entry, ItemOrder, are_as_packed, in_order, parts_at_most
 
 
 class Entries:
@@ -17,18 +16,21 @@ class Entries:
         A take-over does not wait for items to be read, which is most of its work in a long call: each is when somebody
         asks for it. All are at once if it is not certain of each that it can be.
         """
-        later = {item_id: entry for item_id, value in packed.items() if (entry := Entry.later(value)) is not None}
-        self.by_id = later if len(later) == len(packed) else {key: _unpacked(value) for key, value in packed.items()}
-        """All of them, to be changed with `count` or `add` and `remove`."""
-        self.packed_bytes = sum(map(len, packed.values()))
+        values = list(packed.values())
+        self.packed_bytes = sum(map(len, values))
         """Size of all as the store keeps them, or will."""
-        self.parts = sum(entry.parts for entry in self.by_id.values())
+        self.parts: int
         """Parts of the content of all items; of what nobody has asked for, at most so many."""
-
-    @cached_property
-    def order(self) -> ItemOrder:
-        """All of them in order."""
-        return ItemOrder(self.by_id.values())
+        self.by_id: dict[str, Entry]
+        """All of them, to be changed with `count` or `add` and `remove`."""
+        if are_as_packed(values):
+            self.parts = parts_at_most(b"".join(values), len(values))
+            self.by_id = {item_id: Entry.later(packed[item_id]) for item_id in in_order(packed)}
+            self.order = ItemOrder(self.by_id.values())
+        else:
+            self.by_id = {item_id: _unpacked(value) for item_id, value in packed.items()}
+            self.parts = sum(entry.parts for entry in self.by_id.values())
+            self.order = ItemOrder(sorted(self.by_id.values(), key=lambda entry: entry.rank))
 
     def count(self, entry: Entry, packed_bytes: int) -> None:
         """Note how much one is now."""

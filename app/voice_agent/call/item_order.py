@@ -7,9 +7,10 @@ so no other entry changes with it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, overload
 from zlib import crc32
 
@@ -23,7 +24,44 @@ CHECK, RANK = b'{"check":"', b'","rank":"'
 CHECKED_FROM = len(CHECK) + 8
 RANK_FROM = CHECKED_FROM + len(RANK)
 READ_LATER = frozenset({"item", "audio_ms", "alignment", "awaits_agent", "uncertain", "alternatives", "extras"})
-"""Of an `Entry`: what `Entry.later` does not read."""
+"""Of an `Entry` of which nothing is read yet: what is read together."""
+_begin = itemgetter(slice(len(CHECK)))
+_check = itemgetter(slice(len(CHECK), CHECKED_FROM))
+_checked = itemgetter(slice(CHECKED_FROM, None))
+_before_rank = itemgetter(slice(CHECKED_FROM, RANK_FROM))
+_from_rank = itemgetter(slice(RANK_FROM, None))
+
+
+def are_as_packed(entries: Sequence[bytes]) -> bool:
+    """Whether `Entry.pack` made each, as its check says: then `Entry.unpack` is certain to read it."""
+    # A take-over asks this of all that a call holds: no step of Python's for each, which would be half of its work.
+    count = len(entries)
+    return (
+        (b"%08x" * count) % tuple(map(crc32, map(_checked, entries))) == b"".join(map(_check, entries))
+        and b"".join(map(_begin, entries)) == CHECK * count
+        and b"".join(map(_before_rank, entries)) == RANK * count
+    )
+
+
+def in_order(packed: Mapping[str, bytes]) -> list[str]:
+    """The ids of entries that are as they were packed, by their ranks.
+
+    What follows a rank is a quote, which comes before all that a rank is made of.
+    """
+    return sorted(packed, key=lambda item_id: _from_rank(packed[item_id]))
+
+
+def parts_at_most(packed: bytes, entries: int = 1) -> int:
+    """Of the content of packed entries' items: each part has a type, as the item has."""
+    return max(0, packed.count(b'"type":') - entries)
+
+
+def _packed_rank(packed: bytes) -> str:
+    return packed[RANK_FROM : packed.index(b'"', RANK_FROM)].decode()
+
+
+PEEKS: dict[str, Callable[[bytes], Any]] = {"rank": _packed_rank, "packed_bytes": len, "parts": parts_at_most}
+"""What is told of an `Entry` of which nothing is read yet."""
 
 
 @dataclass(slots=True)
@@ -49,20 +87,25 @@ class Entry:
     extras: dict[str, Any] | None = None
     """Fields of a newer version; kept as they are."""
     unread: bytes = b""
-    """As it was packed, until somebody asks for what `later` did not read."""
+    """As it was packed, until somebody asks for what is in it; see `later`."""
 
     if not TYPE_CHECKING:  # Else mypy would let any name pass.
 
         def __getattr__(self, name: str) -> Any:
             """What was left for later. Called for what is not set, and for nothing else."""
-            if name not in READ_LATER:
+            if name in PEEKS:
+                setattr(self, name, PEEKS[name](self.unread))
+            elif name in READ_LATER:
+                self.read()
+            else:
                 raise AttributeError(name)
-            self.read()
             return getattr(self, name)
 
     def read(self) -> None:
         """Read what `later` did not, before anything of it is changed."""
+        known = self.rank, self.packed_bytes, self.parts
         read, self.unread = Entry.unpack(self.unread), b""
+        self.rank, self.packed_bytes, self.parts = known
         for field in READ_LATER:
             setattr(self, field, getattr(read, field))
 
@@ -82,19 +125,9 @@ class Entry:
         return b"%b%08x%b" % (CHECK, crc32(checked), checked)
 
     @classmethod
-    def later(cls, packed: bytes) -> Entry | None:
-        """The inverse of `pack`, which reads the rank and leaves the rest until it is asked for.
-
-        None if it is not certain that it can be: `pack` did not make it, as its check says.
-        """
-        # A take-over asks this of all that a call holds.
-        checked = packed[CHECKED_FROM:]
-        if not packed.startswith(b"%b%08x%b" % (CHECK, crc32(checked), RANK)):
-            return None
+    def later(cls, packed: bytes) -> Entry:
+        """The inverse of `pack`, for one that is as it was packed: what is in it is read when it is asked for."""
         entry = cls.__new__(cls)
-        entry.rank = packed[RANK_FROM : packed.index(b'"', RANK_FROM)].decode()
-        entry.packed_bytes = len(packed)
-        entry.parts = max(0, packed.count(b'"type":') - 1)  # At most: each part has one, and the item itself.
         entry.unread = packed
         return entry
 
@@ -125,7 +158,8 @@ class ItemOrder:
     """Entries by their ranks; sequences that were made of it stay as they are."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = sorted(entries, key=_rank)
+        """`entries`: in order."""
+        self._entries = list(entries)
         self._is_shared = False
         """Whether a sequence made by `items` refers to `_entries`: then only its end may change."""
 
