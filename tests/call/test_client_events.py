@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents, pack_seen
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,22 @@ def test_positions_begin_again() -> None:
     known.restart_positions()
     assert known.seen == {"a": (1, 0), "b": (2, 0)}
     assert known.unsaved == [("a", 1, 0), ("b", 2, 0)]
+
+
+def test_ids_of_a_record_are_known_in_their_order_whenever_somebody_asks() -> None:
+    """A take-over does not wait for them; the newest is told at once."""
+    packed = [pack_seen("c", 12, 0), pack_seen("a", 10, 4800), pack_seen("used twice", 9, 0), pack_seen("a", 8, 0)]
+    packed.append(pack_seen("used twice", 11, 960))
+    known = ClientEvents.restored(packed)
+    assert (known.made, known.last_id, known.saved_id) == (12, "c", "c")
+    assert list(known.seen.items()) == [("a", (10, 4800)), ("used twice", (11, 960)), ("c", (12, 0))]
+    known.remember("d", heard_to=0)
+    assert (known.made, known.saved_id) == (13, "c")
+    assert ClientEvents.restored([]) == ClientEvents()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"1", b"x a", b"1:x a", b"-1 a", b"1 \xff"])
+def test_what_is_no_id_of_a_client_event_is_found_at_once(damaged: bytes) -> None:
+    """Not in the middle of the call, when its caller says something."""
+    with pytest.raises(ValueError, match=r"client event|decode"):
+        ClientEvents.restored([pack_seen("a", 1, 0), damaged])

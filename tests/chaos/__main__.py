@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import orjson
+import uvloop
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -57,9 +57,9 @@ def main() -> int:
 def _run(asked: argparse.Namespace, seed: int, on_progress: Callable[[Any], None]) -> Verdict | EdgeVerdict:
     if asked.edges:
         over = EdgePlan(asked.edges, asked.callers or EdgePlan().callers, asked.faults, seed, asked.storm)
-        return asyncio.run(chaos_over_edges(over, on_progress=on_progress))
+        return uvloop.run(chaos_over_edges(over, on_progress=on_progress))
     plan = Plan(asked.seconds, asked.faults, asked.callers or Plan().callers, seed, asked.failovers, asked.outage)
-    return asyncio.run(chaos(plan, on_progress=on_progress))
+    return uvloop.run(chaos(plan, on_progress=on_progress))
 
 
 def _table(verdict: Verdict | EdgeVerdict) -> Table:

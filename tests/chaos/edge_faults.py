@@ -17,9 +17,9 @@ LEAST_WELL = 3
 """A fault begins while so many pods are well: the one that is struck has others to hand its calls to."""
 STOPPED_S = (0.2, 2.0, 9.0)
 """So long a pod stands still, or its wire is silent: less than anybody notices, and more."""
-MOST_OF_CALLS = 0.4
-"""A pod with more than that part of all calls (of three that are well a third is its share) is relieved first, and
-others are struck: what a kill takes grows with the calls that a pod had."""
+MOST_OF_CALLS = 0.34
+"""A pod with more than that part of all calls is relieved first, and others are struck: what a kill takes grows with the
+calls that a pod had. Of three that are well, the fewest at which one is struck, a third is its share."""
 FELT_S = 0.7
 """After a fault until the next one, so that what callers feel of it is over."""
 RESTART_S = 1.0

@@ -6,18 +6,26 @@ newest `REMEMBERED_CLIENT_EVENTS` ids are kept, each in a field of the record.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 REMEMBERED_CLIENT_EVENTS = 256
+_PACKED = re.compile(rb"([0-9]{1,18})(?::([0-9]{1,18}))? (.*)", re.DOTALL)
+
+
+def pack_seen(event_id: str, number: int, heard_to: int) -> bytes:
+    """As a field of the record: the number, for an append the input position that it reaches, and the id."""
+    if heard_to:
+        return b"%d:%d %s" % (number, heard_to, event_id.encode())
+    return b"%d %s" % (number, event_id.encode())
 
 
 @dataclass(slots=True)
 class ClientEvents:
     """Ids of client events that took effect, and how far those go that come again."""
 
-    seen: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
-    """Oldest first, each with its number and the input position that its audio reaches (0: it has none)."""
     made: int = 0
     """Number of the newest."""
     resent_to: int | None = None
@@ -28,10 +36,38 @@ class ClientEvents:
     last_id: str | None = None
     unsaved: list[tuple[str, int, int]] = field(default_factory=list)
     """Id, number, and the input position from which on it may be made durable."""
+    _seen: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
+    _packed: list[re.Match[bytes]] = field(default_factory=list)
+    """What `_seen` is to be made of: a take-over does not wait for hundreds of them."""
+
+    @classmethod
+    def restored(cls, packed: Collection[bytes]) -> ClientEvents:
+        """Those of a record, as `pack_seen` made them. Raises `ValueError` for what is none."""
+        found = [match for value in packed if (match := _PACKED.fullmatch(value)) is not None]
+        b"".join(packed).decode()  # No id will be found to be none when somebody asks for it.
+        if len(found) < len(packed):
+            raise ValueError("no client event")
+        if not found:
+            return cls()
+        newest = max(found, key=_number)
+        return cls(made=_number(newest), last_id=newest[3].decode(), _packed=found)
+
+    @property
+    def seen(self) -> OrderedDict[str, tuple[int, int]]:
+        """Oldest first, each with its number and the input position that its audio reaches (0: it has none)."""
+        if self._packed:
+            found, self._packed = self._packed, []
+            for match in sorted(found, key=_number):
+                event_id = match[3].decode()
+                self._seen[event_id] = (_number(match), int(match[2] or 0))
+                self._seen.move_to_end(event_id)  # A client may have used it twice.
+        return self._seen
 
     @property
     def saved_id(self) -> str | None:
         """Id of the last one that has been handed to a write; None if there is none."""
+        if not self.unsaved:
+            return self.last_id
         waiting = {event_id for event_id, _, _ in self.unsaved}
         return next((event_id for event_id in reversed(self.seen) if event_id not in waiting), None)
 
@@ -78,3 +114,7 @@ class ClientEvents:
         """Positions begin at 0 again: whatever was heard so far lies before them."""
         self.seen.update({event_id: (number, 0) for event_id, (number, _) in self.seen.items()})
         self.unsaved = [(event_id, number, 0) for event_id, (number, _) in self.seen.items()]
+
+
+def _number(packed: re.Match[bytes]) -> int:
+    return int(packed[1])

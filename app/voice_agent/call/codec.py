@@ -15,7 +15,7 @@ import orjson
 
 from voice_agent.call import agent_fields
 from voice_agent.call.alignment import Piece
-from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents, pack_seen
 from voice_agent.call.dialogue import Playback
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
@@ -61,15 +61,8 @@ def _take_seen(client_events: ClientEvents, durable: int, fields: dict[str, byte
         if heard_to > durable:
             waiting.append((event_id, number, heard_to))
         else:
-            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = encode_seen(event_id, number, heard_to)
+            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = pack_seen(event_id, number, heard_to)
     client_events.unsaved = waiting
-
-
-def encode_seen(event_id: str, number: int, heard_to: int) -> bytes:
-    """The number, for an append the input position that it reaches, and the id."""
-    if heard_to:
-        return b"%d:%d %s" % (number, heard_to, event_id.encode())
-    return b"%d %s" % (number, event_id.encode())
 
 
 def _encode_identity(call: CallRecord, fields: dict[str, bytes]) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from typing import Any, TypeVar
 
 import orjson
@@ -13,6 +13,7 @@ import orjson
 from voice_agent.call.agent_fields import restore_ledger
 from voice_agent.call.alignment import Piece
 from voice_agent.call.changes import Snapshot, SpeechEntry
+from voice_agent.call.client_events import ClientEvents
 from voice_agent.call.clips import HeardClip
 from voice_agent.call.codec import ASKED, OPEN_ITEM, SAID, is_known
 from voice_agent.call.completeness import Kept, missing, replayable
@@ -255,22 +256,10 @@ def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: lis
 
 
 def _restore_seen(call: CallRecord, fields: dict[str, bytes]) -> None:
-    numbered = []
-    for name, value in fields.items():  # Of hundreds, for which a take-over waits.
-        if name.startswith("seen:"):
-            digits, _, event_id = value.decode().partition(" ")
-            number, _, position = digits.partition(":")
-            numbered.append((int(number), int(position or "0"), event_id))
-    numbered.sort()
-    seen: dict[str, tuple[int, int]] = {}
-    for made, heard_to, seen_id in numbered:
-        seen.pop(seen_id, None)  # A client may have used it twice.
-        seen[seen_id] = (made, heard_to)
-        call.client_events.made = made
-    call.client_events.seen = OrderedDict(seen)
+    packed = [value for name, value in fields.items() if name.startswith("seen:")]
+    call.client_events = ClientEvents.restored(packed)
     if call.record.missing.speech:
         _forget_appends(call)
-    call.client_events.last_id = next(reversed(call.client_events.seen), None)
 
 
 def _forget_appends(call: CallRecord) -> None:
@@ -279,3 +268,4 @@ def _forget_appends(call: CallRecord) -> None:
         event_id for event_id, (_, heard_to) in call.client_events.seen.items() if heard_to > call.input_audio.position
     ]:
         del call.client_events.seen[event_id]
+    call.client_events.last_id = next(reversed(call.client_events.seen), None)

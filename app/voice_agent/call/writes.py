@@ -14,8 +14,8 @@ from __future__ import annotations
 import orjson
 
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
-from voice_agent.call.codec import GROUPS, SAID, encode_fields, encode_seen, encode_tombstone
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, pack_seen
+from voice_agent.call.codec import GROUPS, SAID, encode_fields, encode_tombstone
 from voice_agent.call.completeness import KEPT, KEPT_FORMAT
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import CallRecord
@@ -82,7 +82,7 @@ def _take_whole(call: CallRecord, now_ms: int) -> CallWrite:
     for event_id, (number, heard_to) in call.client_events.seen.items():
         if event_id in waiting:
             continue
-        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = encode_seen(event_id, number, heard_to)
+        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = pack_seen(event_id, number, heard_to)
     clips = {clip.first_n: clip for clip in call.clips.to_store(call.speech) if clip.audio}
     speech = [SpeechEntry(n, clip.item_id, clip.audio) for n, clip in clips.items()]
     buffer = call.input_audio
