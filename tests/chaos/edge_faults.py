@@ -18,8 +18,8 @@ LEAST_WELL = 3
 STOPPED_S = (0.2, 2.0, 9.0)
 """So long a pod stands still, or its wire is silent: less than anybody notices, and more."""
 MOST_OF_CALLS = 0.34
-"""A pod with more than that part of all calls is relieved first, and others are struck: what a kill takes grows with the
-calls that a pod had. Of three that are well, the fewest at which one is struck, a third is its share."""
+"""A pod with more than that part of all calls is relieved first, and others are struck: what a kill takes grows with
+the calls that a pod had. Of three that are well, the fewest at which one is struck, a third is its share."""
 FELT_S = 0.7
 """After a fault until the next one, so that what callers feel of it is over."""
 RESTART_S = 1.0

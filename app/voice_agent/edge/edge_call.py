@@ -203,8 +203,10 @@ class EdgeCall:
         self._heard.clear()
         self._proxied.ask_caller()
         hearing = asyncio.ensure_future(self._heard.wait())
-        await asyncio.wait((reading, hearing), timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
-        hearing.cancel()
+        try:
+            await asyncio.wait((reading, hearing), timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hearing.cancel()
         return self._heard.is_set()
 
     async def _caller_left(self, code: int) -> None:
