@@ -97,9 +97,17 @@ def _packing(pack: Any) -> Any:
         if RELEASE.get() is Release.AFTER:
             entry.extras = {**(entry.extras or {}), ADDED: entry.item["id"]}
         packed: bytes = pack(entry)
+        if RELEASE.get() is Release.BEFORE:
+            return _unchecked(packed)
         return packed
 
     return of_release
+
+
+def _unchecked(packed: bytes) -> bytes:
+    """An entry by a release that knows no check: one that it found stays, behind what it writes first."""
+    fields = orjson.loads(packed)
+    return orjson.dumps({"rank": fields.pop("rank"), **fields})
 
 
 def _parted(values: Mapping[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:

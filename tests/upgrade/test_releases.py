@@ -11,6 +11,7 @@ from tests.call.records import recorded
 from tests.upgrade.releases import ADDED, NEWEST_FIELDS, NEWEST_OF_RESPONSE, RELEASE, Release, added_to, installed
 from voice_agent.call import beginnings, writes
 from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.item_order import Entry, are_as_packed
 from voice_agent.call.record import CallRecord
 
 
@@ -52,6 +53,22 @@ def test_the_release_after_adds_something_everywhere() -> None:
         _, again = written_by(release, ahead)
         assert added_to(again.fields, again.items) == everywhere
         assert again.fields[ADDED] == b"3"
+
+
+def test_what_releases_write_of_items_in_turn_says_the_same_to_each() -> None:
+    """Also the one before, which leaves a check standing that is of what was there before it wrote."""
+    held = recorded("schema-2")
+    items = {item_id: Entry.unpack(packed) for item_id, packed in held.items.items()}
+    for release in (Release.THIS, Release.BEFORE, Release.BEFORE, Release.THIS, Release.AFTER, Release.BEFORE) * 2:
+        call, write = written_by(release, held)
+        assert are_as_packed(list(write.items.values())) is (release is not Release.BEFORE)
+        for item_id, expected in items.items():
+            entry = call.conversation.get(item_id)
+            assert entry is not None
+            assert (entry.item, entry.rank, entry.audio_ms) == (expected.item, expected.rank, expected.audio_ms)
+        ids = [item["id"] for item in call.conversation.items()]
+        assert ids == sorted(items, key=lambda item_id: items[item_id].rank)
+        held = Snapshot(dict(write.fields) | {"epoch": b"3"}, write.items, write.events, write.speech)
 
 
 @pytest.mark.parametrize("release", Release)
