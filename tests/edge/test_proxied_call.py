@@ -300,6 +300,19 @@ def test_what_is_kept_for_who_may_have_gone_elsewhere_waits_for_a_sign_of_life(s
     assert not line.call.is_away
 
 
+def test_who_waits_with_a_message_for_a_pod_is_there() -> None:
+    """It is not read meanwhile: an answer to a probe would stand behind that message."""
+    line = CallUnderTest(acknowledges=False)
+    line.append(300)
+    line.call.pod_lost()
+    assert not line.say(type="call.acknowledge", event_id="evt_0")
+    pod = line.goes_on(0)
+    assert pod is not None
+    assert len(pod.heard) == 1
+    assert not line.caller.asked
+    assert line.call.takes()
+
+
 def test_who_has_one_connection_only_is_not_asked_for_a_sign_of_life() -> None:
     """Nobody else can say what is kept for it."""
     line = CallUnderTest()
