@@ -300,12 +300,20 @@ def test_what_is_kept_for_who_may_have_gone_elsewhere_waits_for_a_sign_of_life(s
     assert not line.call.is_away
 
 
-def test_who_waits_with_a_message_for_a_pod_is_there() -> None:
-    """It is not read meanwhile: an answer to a probe would stand behind that message."""
+@pytest.mark.parametrize("congested", [False, True])
+def test_who_waits_with_a_message_for_a_pod_is_there(*, congested: bool) -> None:
+    """It is not read meanwhile: an answer to a probe would stand behind that message.
+
+    Also where it waits because the pod that is lost by now did not take more.
+    """
     line = CallUnderTest(acknowledges=False)
     line.append(300)
-    line.call.pod_lost()
-    assert not line.say(type="call.acknowledge", event_id="evt_0")
+    if congested:
+        line.pod.is_congested = True
+        assert not line.append(30)
+    else:
+        line.call.pod_lost()
+        assert not line.say(type="call.acknowledge", event_id="evt_0")
     pod = line.goes_on(0)
     assert pod is not None
     assert len(pod.heard) == 1

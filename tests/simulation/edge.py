@@ -431,6 +431,7 @@ class SimEdge:
         info = greeting["session"]["call"]
         link.call_id = connection.call_id = info["id"]
         link.connection = connection
+        connection.is_passed_on = lambda: not link.down.closed
         self._witness.known(link.call_id).is_behind_edge = True
         self._witness.note(
             f"{name}: {link.call_id[5:9]} over the edge on {connection.pod}, epoch {info['epoch']}, "

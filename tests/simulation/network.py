@@ -278,6 +278,8 @@ class Connection(Transport):
         self.caller_left = False
         self.is_chosen = True
         """False while the caller has not decided for it."""
+        self.is_passed_on: Callable[[], bool] = lambda: True
+        """Whether an edge, if there is one, has a connection to the caller."""
         self.heard_ms: Callable[[], int] = lambda: 0
         """How much of the caller's audio the pod has taken."""
         self.reason = ""
@@ -344,7 +346,8 @@ class Connection(Transport):
     def write(self, text: bytes) -> bool:
         if text.startswith(_NUMBERED) and b'"type":"session.created"' not in text[:80]:
             number = int(text[len(_NUMBERED) : text.index(b'",')])
-            listened_to = self.is_chosen and not (self.caller_left or self.down.closed or self.down.is_silent)
+            lost = self.caller_left or self.down.closed or self.down.is_silent
+            listened_to = self.is_chosen and self.is_passed_on() and not lost
             self._witness.sent(self.pod, self.call_id, number, text.decode(), listened_to=listened_to)
         self.down.put(text.decode())
         return True

@@ -126,8 +126,8 @@ class ProxiedCall:
 
     @property
     def holds_message(self) -> bool:
-        """Whether the caller is not read until a pod serves it: nothing else can be heard of it before."""
-        return self._waits_for_pod or self._line.held_bytes > MAX_KEPT_BYTES
+        """Whether the caller is not read until another pod serves it: nothing else can be heard of it before."""
+        return self._waits_for_pod or self._pod.is_congested or self._line.held_bytes > MAX_KEPT_BYTES
 
     # --- pods come and go ---------------------------------------------------------
 
@@ -161,12 +161,12 @@ class ProxiedCall:
         if (event_number({"event_id": gap.get("to")}) or 0) > self.newest or event_number(event) != self.newest:
             log.warning("events of a call are lost", call_id=self.call_id, gap=gap)
             return False
-        self._pod = pod
+        held, self._pod = self.holds_message, pod
         newest = event_number({"event_id": told.get("newest_event_id")}) or self.newest
         last = self._messages.ids.number(told.get("last_client_event_id"))
         # A caller who comes back by itself may have, over another edge, while nobody noticed that this connection is
         # dead: there it has said again what is kept here.
-        must_hear = not (self._acknowledges or self.holds_message)
+        must_hear = not (self._acknowledges or held)
         self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last, must_hear)
         if must_hear:
             self.ask_caller()
