@@ -20,6 +20,7 @@ from tests.waiting import until
 from voice_agent.edge import edge_call, proxied_call, resuming
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 from voice_agent.edge.edge_call import RESUMED
+from voice_agent.websocket.keepalive import PROBE
 
 AUDIO = bytes(range(240)) * 4
 
@@ -302,6 +303,27 @@ async def test_a_call_is_not_taken_back_for_a_caller_who_is_gone(monkeypatch: py
         assert len(its.pods.connections) == 1
         caller.socket.transport.resume_reading()
         assert (await caller.closed())[0] == 4409
+
+
+async def test_a_pod_that_asks_whether_the_caller_is_there_is_answered_by_the_caller() -> None:
+    """Else one whom the network cuts off in the middle of a sentence would be taken for one who has stopped.
+
+    Whether the connection lives, a pod is told at once.
+    """
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await (await pod.socket.ping(b""))
+        caller.socket.transport.pause_reading()
+        await caller.append(AUDIO)
+        asked = asyncio.ensure_future(await pod.socket.ping(PROBE))
+        await said(pod, 1)
+        (call,) = its.edge._calls
+        await until(lambda: call._proxied.newest == 1)
+        assert not asked.done()
+        caller.socket.transport.resume_reading()
+        await asked
+        assert pod.audio == AUDIO
 
 
 async def test_a_caller_who_leaves_while_it_is_asked_is_gone() -> None:

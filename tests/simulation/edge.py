@@ -44,6 +44,7 @@ from voice_agent.websocket.frames import (
     payload_start,
     text_frame,
 )
+from voice_agent.websocket.keepalive import PROBE
 
 LOOK_S = 1.0
 PATIENCE_S = 60.0
@@ -93,6 +94,12 @@ class PodTransport(asyncio.Transport):
         self._is_lost = False
         self._is_congested = False
         self._pump: asyncio.Task[None] | None = None
+        self._answered: Callable[[], None] = lambda: None
+        connection.pings = self._ping
+
+    def _ping(self, answered: Callable[[], None]) -> None:
+        self._answered = answered
+        self.connection.down.put(control_frame(PING, PROBE))
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol)
@@ -128,7 +135,9 @@ class PodTransport(asyncio.Transport):
             self.connection.leave(code)
         elif kind == PING:
             self.connection.up.put(lambda: self.connection.down.put(control_frame(PONG, payload)))
-        elif kind != PONG:
+        elif kind == PONG:
+            self.connection.up.put(self._answered)
+        else:
             if kind == TEXT:
                 self._wrote(payload.decode())
             self.connection.tell(payload.decode() if kind == TEXT else payload)

@@ -280,6 +280,8 @@ class Connection(Transport):
         """False while the caller has not decided for it."""
         self.is_passed_on: Callable[[], bool] = lambda: True
         """Whether an edge, if there is one, has a connection to the caller."""
+        self.pings: Callable[[Callable[[], None]], None] | None = None
+        """How an edge is asked whether the caller is there, if there is one: told what to call with the answer."""
         self.heard_ms: Callable[[], int] = lambda: 0
         """How much of the caller's audio the pod has taken."""
         self.reason = ""
@@ -338,7 +340,10 @@ class Connection(Transport):
                 if self.is_chosen and not self.caller_left:
                     answered()
 
-            self.up.put(done)
+            if self.pings is None:
+                self.up.put(done)
+            else:
+                self.pings(done)
 
     async def send(self, text: bytes) -> None:
         self.write(text)

@@ -95,6 +95,8 @@ class EdgeCall:
         self._gone: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
         self._heard = asyncio.Event()
+        self._asking: PodSocket | None = None
+        """The pod that waits to know whether the caller is there."""
         self._proxied = proxied = ProxiedCall(
             caller,
             messages,
@@ -186,9 +188,20 @@ class EdgeCall:
         """See `ProxiedCallListener`."""
         self._room.set()
 
+    def pod_asks(self) -> None:
+        """See `PodListener`. Who is cut off in the middle of a sentence is not to be taken for one who is silent."""
+        if self._proxied.is_away:
+            self._pod.answer()  # The caller's answer could come before what it said is sent.
+            return
+        self._asking = self._pod
+        self._proxied.ask_caller()
+
     def caller_heard(self) -> None:
         """See `ProxiedCallListener`."""
         self._heard.set()
+        asking, self._asking = self._asking, None
+        if asking is self._pod:
+            asking.answer()
 
     # --- inside -----------------------------------------------------------------
 

@@ -20,12 +20,14 @@ from voice_agent.websocket.frames import (
     FINAL,
     MASK_BYTES,
     PING,
+    PONG,
     TEXT,
     close_frame,
     control_frame,
     masked,
     payload_start,
 )
+from voice_agent.websocket.keepalive import PROBE
 
 CLOSING_S = 1.0
 """How long a pod has to answer a close frame before the connection is cut."""
@@ -52,6 +54,9 @@ class PodListener(Protocol):
 
     def pod_keeps_up(self) -> None:
         """It takes what is sent again."""
+
+    def pod_asks(self) -> None:
+        """Whether the caller is there: to be answered with `PodSocket.answer`, or by nobody."""
 
 
 class PodSocket(asyncio.Protocol):
@@ -102,6 +107,11 @@ class PodSocket(asyncio.Protocol):
         """Send a frame, masked as a client's is."""
         if self.closed is None:
             self._transport.write(frame)
+
+    def answer(self) -> None:
+        """The caller is there, and all that it said before is sent."""
+        if self.closed is None:
+            self._transport.write(_masked(control_frame(PONG, PROBE)))
 
     def pause(self, *, paused: bool) -> None:
         """Leave what the pod sends to the kernel, or read it again."""
@@ -190,8 +200,10 @@ class PodSocket(asyncio.Protocol):
 
     def _control_came(self, frame: bytes) -> None:
         first, payload = frame[0], frame[payload_start(frame) :]
-        if first == _PING:
-            self._transport.write(_masked(control_frame(0xA, payload)))
+        if first == _PING and payload == PROBE and self._listener is not None:
+            self._listener.pod_asks()
+        elif first == _PING:
+            self._transport.write(_masked(control_frame(PONG, payload)))
         elif first == _CLOSE:
             code = int.from_bytes(payload[:2], "big") if len(payload) > 1 else CloseCode.NO_STATUS_RCVD
             self._transport.write(_masked(close_frame(code, "")))

@@ -179,10 +179,10 @@ class ProxiedCall:
 
     def caller_is_there(self) -> None:
         """What is kept is this connection's to say."""
-        self._listener.caller_heard()
         if self._rewinds is not None:
             self._rewinds = self._rewinds._replace(must_hear=False)
             self._rewind_if_replayed()
+        self._listener.caller_heard()
 
     def ended_with(self, event: dict[str, Any] | None) -> bool:
         """The call is over with this event, of which the caller gets what it has not seen. False: it is none."""
