@@ -277,7 +277,7 @@ class EdgeCall:
         gap_s = asyncio.get_running_loop().time() - lost_s
         goes_on = self._take_on(pod)
         self._observer.resumed(code, gap_s)
-        self._tell(pod, code, reason, gap_s)
+        _tell(self.call_id, pod, code, reason, gap_s)
         if not goes_on:
             self._observer.lost("gap")
             await self._caller.close(CloseCode.INTERNAL_ERROR, "events of this call are lost")
@@ -291,17 +291,6 @@ class EdgeCall:
         self._observer.lost("refused")
         ended = refusal.status == HTTPStatus.GONE
         await self._caller.close(CloseCode.CALL_ENDED if ended else CloseCode.INTERNAL_ERROR, "the call is lost")
-
-    def _tell(self, pod: PodSocket, code: int, reason: str, gap_s: float) -> None:
-        by = call_info(event_in(pod.greeting.result()) or {})
-        log.info(
-            RESUMED,
-            call_id=self.call_id,
-            by={"pod": by.get("pod"), "color": by.get("color")},
-            after=code,
-            reason=reason,
-            gap_ms=round(gap_s * 1000, 1),
-        )
 
     def _take_on(self, pod: PodSocket) -> bool:
         """Take what the next pod replays; False if it lacks events that the caller has not seen."""
@@ -323,3 +312,15 @@ def _give_up(finding: asyncio.Future[PodSocket | None]) -> None:
 def _close_found(finding: asyncio.Future[PodSocket | None]) -> None:
     if not finding.cancelled() and finding.exception() is None and (pod := finding.result()) is not None:
         pod.close(CloseCode.GOING_AWAY)
+
+
+def _tell(call_id: str, pod: PodSocket, code: int, reason: str, gap_s: float) -> None:
+    by = call_info(event_in(pod.greeting.result()) or {})
+    log.info(
+        RESUMED,
+        call_id=call_id,
+        by={"pod": by.get("pod"), "color": by.get("color")},
+        after=code,
+        reason=reason,
+        gap_ms=round(gap_s * 1000, 1),
+    )
