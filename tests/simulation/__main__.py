@@ -74,7 +74,10 @@ def _search(seeds: range, jobs: int, kind: Kind, *, replays: bool) -> Tally:
         play_all = partial(search, kind=kind, replays=replays)
         running: list[Future[Tally]] = [pool.submit(play_all, share) for share in shares]
         for done in as_completed(running):
-            total.add(done.result())
+            share = done.result()
+            total.add(share)
+            for seed in share.broken:
+                progress.console.print(f"seed {seed} breaks a promise; --seed {seed} shows it")
             progress.update(bar, completed=total.runs, broken=len(total.broken))
     return total
 
