@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,9 @@ CHOICE_S = 2 * PATIENCE_S
 DOWN_AFTER_MS = 5000
 """How long a server or a Sentinel of these tests may stand still before the others take it for lost. With the second of
 the manifests an overloaded machine has them choose a master again and again, and lets no choice come to its end."""
+PROBE_S = 5
+"""Between two looks whether a pod's server is alive; `FAILURES` in a row, and it is begun again, as Kubernetes does."""
+FAILURES = 3
 STARTS = ("start-redis.sh", "start-sentinel.sh")
 """What the containers of a pod run."""
 
@@ -91,6 +95,9 @@ class Pods:
     """Of each pod that runs, the process of each of its scripts."""
     untold: set[str] = field(default_factory=set)
     """Pods whose Sentinel has begun and does not know yet what `_settle` tells it."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Of each pod, how often in a row its server was found not to be alive."""
+    probed_s: float = field(default_factory=time.monotonic)
 
     def environment(self, host: str) -> dict[str, str]:
         """What the StatefulSet gives, with addresses for names."""
@@ -131,7 +138,10 @@ class Pods:
         )
 
     def _settle(self) -> None:
-        """Begin containers that ended by themselves again, as Kubernetes does; tell each Sentinel to be patient."""
+        """Do as Kubernetes does with containers that ended, or are not alive; tell each Sentinel to be patient."""
+        if time.monotonic() > self.probed_s + PROBE_S:
+            self.probed_s = time.monotonic()
+            self._probe()
         for host, processes in self.running.items():
             for script, process in processes.items():
                 if process.poll() is not None:
@@ -142,6 +152,14 @@ class Pods:
                 sentinel.sentinel_set("voice", "down-after-milliseconds", DOWN_AFTER_MS)
                 self.untold.discard(host)
 
+    def _probe(self) -> None:
+        for host, processes in self.running.items():
+            self.failures[host] = self.failures[host] + 1 if self.run("alive.sh", host).returncode else 0
+            if self.failures[host] >= FAILURES:
+                self.failures[host] = 0
+                processes[STARTS[0]].kill()
+                processes[STARTS[0]].wait()
+
     def wait_until(self, condition: Callable[[], Any], what: str) -> None:
         """Ask again and again; what does not answer yet will."""
         deadline_s = time.monotonic() + CHOICE_S
@@ -150,8 +168,24 @@ class Pods:
             with contextlib.suppress(redis.RedisError, OSError):
                 if condition():
                     return
-            assert time.monotonic() < deadline_s, f"waited in vain: {what}"
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"waited in vain: {what}\n" + "\n".join(map(self._told_by, self.hosts)))
             time.sleep(0.05)
+
+    def _told_by(self, host: str) -> str:
+        """What a pod's server says of itself, and its Sentinel of all: what a test that waited in vain needs."""
+        lines = [f"{host}: {'runs' if host in self.running else 'does not run'}"]
+        try:
+            lines.append(f"  server: {self.server(host).info('replication')}")
+        except redis.RedisError as error:
+            lines.append(f"  server: {error}")
+        try:
+            with self.sentinel(host) as sentinel:
+                lines.append(f"  master by its Sentinel: {sentinel.sentinel_master('voice')}")
+                lines += [f"  replica: {it}" for it in sentinel.sentinel_slaves("voice")]
+        except redis.RedisError as error:
+            lines.append(f"  Sentinel: {error}")
+        return "\n".join(lines)
 
     def kill(self, *hosts: str) -> None:
         """kill -9 of everything in these pods; their disks stay."""

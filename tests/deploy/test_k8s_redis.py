@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,48 @@ def handed_over(pods: Pods) -> str | None:
     assert pods.run("hand-over.sh", leaving).returncode == 0
     named = [pods.sentinel(host).sentinel_get_master_addr_by_name("voice")[0] for host in pods.hosts if host != leaving]
     return leaving if leaving not in named and time.monotonic() < began_s + IN_TIME_S else None
+
+
+def replicas(pods: Pods) -> dict[str, str]:
+    """Whom each server follows; who follows nobody is not in it."""
+    told = {host: pods.server(host).info("replication") for host in pods.running}
+    return {host: state["master_host"] for host, state in told.items() if state["role"] == "slave"}
+
+
+def test_a_master_hands_over_only_to_who_knows_all_replicas(pods: Pods) -> None:
+    """A Sentinel that has not heard of a replica yet would leave it behind the old master, seen by nobody."""
+    leaving = pods.master()
+    late = next(host for host in pods.hosts if host != leaving)
+    pods.kill(late)
+    for host in pods.running:
+        with pods.sentinel(host) as sentinel:
+            assert sentinel.execute_command("SENTINEL", "RESET", "voice")
+    pods.wait_until(lambda: all(pods.sentinel(host).sentinel_slaves("voice") for host in pods.running), "a replica")
+    pods.start(late)
+    pods.wait_until(lambda: pods.server(leaving).info("replication")["connected_slaves"] == 2, "both replicas")
+    assert pods.run("hand-over.sh", leaving).returncode == 0
+    pods.wait_until(
+        lambda: len(followed := set(replicas(pods).values())) == 1 and leaving not in followed, "one master"
+    )
+
+
+def test_a_server_that_follows_a_replica_is_started_again(pods: Pods) -> None:
+    """It says that it is not alive, is begun anew, asks the Sentinels, and follows the master."""
+    master = pods.master()
+    middle, last = (host for host in pods.hosts if host != master)
+    assert [pods.run("alive.sh", host).returncode for host in pods.hosts] == [0, 0, 0]
+    with contextlib.ExitStack() as asleep:
+        for host in pods.hosts:  # They know this replica, and would put it right before anybody has looked.
+            process = pods.running[host]["start-sentinel.sh"]
+            process.send_signal(signal.SIGSTOP)
+            asleep.callback(process.send_signal, signal.SIGCONT)
+        pods.server(last).replicaof(middle, 6379)
+        told = pods.run("alive.sh", last)
+        assert (told.returncode, told.stderr) == (1, f"follows {middle}, which is a replica itself\n")
+        assert pods.run("alive.sh", middle).returncode == 0
+    pods.running[last]["start-redis.sh"].kill()
+    pods.await_whole()
+    assert replicas(pods) == {middle: master, last: master}
 
 
 def test_a_master_hands_over_before_it_goes(pods: Pods) -> None:
@@ -199,14 +242,21 @@ def test_scripts_are_what_a_plain_shell_reads(script: Path) -> None:
 
 
 def test_pods_get_what_their_scripts_use() -> None:
-    """Every variable of a script is in the manifest of the container that runs it."""
+    """Every variable of a script is in the manifest of the container that runs it; probes and hooks run theirs."""
     known = manifests()
+    server = containers(template_of(known.one("StatefulSet", "voice-redis")))[0]
+    assert server["livenessProbe"]["exec"]["command"] == ["sh", "/etc/voice-redis/alive.sh"]
+    assert server["lifecycle"]["preStop"]["exec"]["command"] == ["sh", "/etc/voice-redis/hand-over.sh"]
     for workload, template in known.pods():
         for container in containers(template):
-            wanted = {"redis": "start-redis.sh", "sentinel": "start-sentinel.sh", "backup": "backup.sh"}
+            wanted = {
+                "redis": ("start-redis.sh", "alive.sh", "hand-over.sh"),
+                "sentinel": ("start-sentinel.sh",),
+                "backup": ("backup.sh",),
+            }
             if container["name"] not in wanted:
                 continue
-            scripts = [wanted[container["name"]], *(["who-is-master.sh"] if workload["kind"] == "StatefulSet" else [])]
+            scripts = [*wanted[container["name"]], *(["who-is-master.sh"] if workload["kind"] == "StatefulSet" else [])]
             text = "".join((FOLDER / name).read_text() for name in scripts)
             used = set(re.findall(r"\$\{?([A-Z_]+)", text)) - {"BIND", "REDISCLI_AUTH", "TRIES"}
             assert used <= {entry["name"] for entry in container["env"]}, container["name"]
