@@ -114,7 +114,7 @@ def test_a_master_hands_over_only_to_who_knows_all_replicas(pods: Pods, monkeypa
         assert pods.run("hand-over.sh", leaving).returncode == 0
         # Those that are known are told before the old master is.
         pods.wait_until(lambda: leaving in replicas(pods), "a replica that was the master")
-        assert replicas(pods)[late] != leaving
+        assert replicas(pods).get(late) != leaving
     finally:
         own_sentinel.send_signal(signal.SIGCONT)
 
