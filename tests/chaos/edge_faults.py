@@ -17,9 +17,11 @@ LEAST_WELL = 3
 """A fault begins while so many pods are well: the one that is struck has others to hand its calls to."""
 STOPPED_S = (0.2, 2.0, 9.0)
 """So long a pod stands still, or its wire is silent: less than anybody notices, and more."""
-MOST_OF_CALLS = 0.34
-"""A pod with more than that part of all calls is relieved first, and others are struck: what a kill takes grows with
-the calls that a pod had. Of three that are well, the fewest at which one is struck, a third is its share."""
+LEAST_OF_SHARE, MOST_OF_SHARE = 0.8, 1.2
+"""Struck are pods with about their share of all calls: what a kill takes grows with the calls that a pod had, and says
+nothing of a fleet that is evenly filled where it had few or most of them."""
+EVEN_S = 1.5
+"""After calls were moved, until pods have told how many they have."""
 FELT_S = 0.7
 """After a fault until the next one, so that what callers feel of it is over."""
 RESTART_S = 1.0
@@ -70,15 +72,21 @@ class EdgeFaults:
         async with asyncio.TaskGroup() as recovering:
             while not enough():
                 well = [pod for pod in self._fleet.pods if pod.is_well]
-                most = MOST_OF_CALLS * sum(pod.calls for pod in self._fleet.pods)
-                if len(well) < LEAST_WELL:
+                even = [pod for pod in well if self._has_its_share(pod)]
+                if len(well) == len(self._fleet.pods) and not even:
+                    await self._even_out()
+                if len(well) < LEAST_WELL or not even:
                     await asyncio.sleep(LOOK_S / 4)
                     continue
-                pod = self._chance.choice([pod for pod in well if pod.calls <= most])
+                pod = self._chance.choice(even)
                 await self._do_to(pod)
                 recovering.create_task(self._recover(pod))
                 # Nothing is waited for: what is felt of it from now on is not to be taken for the next fault's.
                 await asyncio.sleep(FELT_S)
+
+    def _has_its_share(self, pod: Pod) -> bool:
+        share = sum(each.calls for each in self._fleet.pods) / len(self._fleet.pods)
+        return LEAST_OF_SHARE * share <= pod.calls <= MOST_OF_SHARE * share
 
     async def storm(self, callers: int) -> float:
         """Kill half of the pods at once; returns after how many seconds each of their callers had another one."""
@@ -139,6 +147,8 @@ class EdgeFaults:
             self.moves += [Fault(time.time(), "move", pod.name, pod.calls) for pod in given]
             if moves:
                 await self._fleet.move(moves)
+                # Nothing is waited for: who plans before would move the same calls again.
+                await asyncio.sleep(EVEN_S)
 
     async def _kill(self, pod: Pod) -> None:
         assert pod.process is not None

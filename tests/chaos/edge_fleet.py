@@ -119,10 +119,7 @@ class EdgeFleet(Fleet):
         ports: dict[str, int] = {}
         for color in COLORS:
             for number, pod in enumerate((pod for pod in self.pods if pod.color == color), start=1):
-                if number % 2 == 0:
-                    wire = self.wires[pod.name] = Wire(free_port(), pod.port, self._place)
-                    wire.open()
-                ports[f"{color}-{number}"] = self.wires[pod.name].port if number % 2 == 0 else pod.port
+                ports[f"{color}-{number}"] = self.wires[pod.name].port if pod.name in self.wires else pod.port
         self._balancer = Balancer(self._place, free_port(), ports, SystemClock())
         await self._balancer.open()
         await self._balancer.router.write(Routing(dict.fromkeys(COLORS, 50)))
@@ -136,6 +133,13 @@ class EdgeFleet(Fleet):
 
     async def _connect(self, pod: Pod) -> None:
         pod.store_url = self._server.url
+        port = pod.port
+        if self.pods.index(pod) % 2:
+            wire = self.wires[pod.name] = Wire(free_port(), pod.port, self._place)
+            wire.open()
+            port = wire.port
+        # Where edges reach it past the load balancer: else a call that is moved goes to any pod. Loopback has to be told.
+        pod.environment["VOICE_ADVERTISE_ADDRESS"] = f"127.0.0.1:{port}"
 
     async def away(self) -> float:
         """Calls that no pod serves, as the edges say."""
