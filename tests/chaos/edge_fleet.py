@@ -138,7 +138,7 @@ class EdgeFleet(Fleet):
             wire = self.wires[pod.name] = Wire(free_port(), pod.port, self._place)
             wire.open()
             port = wire.port
-        # Where edges reach it past the load balancer: else a call that is moved goes to any pod. Loopback has to be told.
+        # Where edges reach it past the load balancer; else what is moved goes to any pod. Loopback has to be told.
         pod.environment["VOICE_ADVERTISE_ADDRESS"] = f"127.0.0.1:{port}"
 
     async def away(self) -> float:
