@@ -119,6 +119,24 @@ async def test_a_client_that_has_come_back_can_come_back_again() -> None:
         assert pod.view.calls_not_resumable() == 0
 
 
+async def test_a_call_that_its_pod_has_yet_to_write_is_waited_for() -> None:
+    """It may have begun while that pod found no store: who asks too soon elsewhere is not told that there is none."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        blue, green = await its.pod("blue"), await its.pod("green", "green")
+        store.gate.clear()
+        start = asyncio.create_task(its.start(blue, resumable=True))
+        await until(lambda: blue.owned.by_id)
+        [call_id] = blue.owned.by_id
+        with told(green, "store_call") as answers:
+            resume = asyncio.create_task(its.resume(green, call_id, 0))
+            await until(lambda: "claim" in [operation for operation, _ in answers])
+        store.gate.set()
+        await start
+        info = (await (await resume).greeting())["session"]["call"]
+        assert (info["id"], info["epoch"]) == (call_id, 2)
+
+
 async def refused(pod: Pod, request: StartCall | ResumeCall) -> str:
     """The code with which a caller is turned away, who leaves the places of the pod as they were."""
     before = pod.admission.active

@@ -7,6 +7,7 @@ A resume is four steps, one after the other, and each may be the last::
     or 503        word, or 404, the call, an older     once the upgrade is done
                   410, 503      one 4409
 
+A claim of a call that is not known is made again for a moment: its pod may not have written it yet.
 A new call is made where a resume claims one. Whoever is refused gives back the place.
 """
 
@@ -26,6 +27,11 @@ from voice_agent.runtime.pod.options import PodPorts
 from voice_agent.runtime.pod.ownership import Ownership, ResumedCall
 from voice_agent.runtime.ports import ResumeCall, StartCall
 from voice_agent.stores.base import NotClaimed
+
+UNKNOWN_PAUSES_S = (0.2, 0.4, 0.8)
+"""A call that the store does not know is asked for again after these. One that began, or went on, while another pod could
+not write, is written as soon as that pod finds the store again (`write_back.PROBE_S`), and "unknown" would be its end.
+Together less than a caller grants the first pod that it asks."""
 
 
 class Connector:
@@ -57,13 +63,21 @@ class Connector:
         self._admission.take_resume()
         try:
             began_s = self._ports.clock.monotonic_s()
-            taken = await self.ownership.take_over(request.call_id, request, api_key_hash=None)
+            taken = await self._take_over(request)
             if isinstance(taken, NotClaimed):
                 raise await self._not_claimed(request.call_id, taken)
             return self._attach_resumed(taken, request, began_s, resumable=True)
         except BaseException:
             self._admission.give_back()
             raise
+
+    async def _take_over(self, request: ResumeCall) -> ResumedCall | NotClaimed:
+        for pause_s in UNKNOWN_PAUSES_S:
+            taken = await self.ownership.take_over(request.call_id, request, api_key_hash=None)
+            if taken is not NotClaimed.UNKNOWN:
+                return taken
+            await self._ports.clock.sleep(pause_s)
+        return await self.ownership.take_over(request.call_id, request, api_key_hash=None)
 
     async def start(self, request: StartCall) -> Attachment:
         """Take a new call, or the one its call key stands for. Raises `ConnectionRefused`."""
