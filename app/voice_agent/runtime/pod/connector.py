@@ -30,8 +30,8 @@ from voice_agent.stores.base import NotClaimed
 
 UNKNOWN_PAUSES_S = (0.2, 0.4, 0.8)
 """A call that the store does not know is asked for again after these. One that began, or went on, while another pod
-could not write, is written as soon as that pod finds the store again (`write_back.PROBE_S`), and "unknown" would be its end.
-Together less than a caller grants the first pod that it asks."""
+could not write, is written as soon as that pod finds the store again (`write_back.PROBE_S`), and "unknown" would be
+its end. Together less than a caller grants the first pod that it asks."""
 
 
 class Connector:
