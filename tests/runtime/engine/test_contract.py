@@ -817,7 +817,7 @@ async def test_what_is_prepared_and_not_said_is_closed(end: str) -> None:
     async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
         await begun(its)
         its.live.feed(CreateResponse({}))
-        await until(lambda: voice.speaking == {"Second.", "Third."})
+        await until(lambda: {"Second.", "Third."} <= set(voice.asked))  # The agent may be further then.
         if end == "moves":
             await its.live.stop_work()
         else:

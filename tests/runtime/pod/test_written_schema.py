@@ -66,6 +66,8 @@ async def test_a_call_in_a_schema_that_a_pod_does_not_read_stays_with_those_that
         newer = await its.pod("newer", "green", reads_schemas=NEWER)
         caller = await its.start(newer, resumable=True)
         older = await its.pod("older", "blue", reads_schemas=OLDER)
+        # Else the agent acknowledges that the call began, at a moment of its own.
+        await until(lambda: b'"waiting":[]' in store._calls[caller.call_id].fields["agent_events"])
         before = dict(store._calls[caller.call_id].fields)
         with pytest.raises(ConnectionRefused) as refused:
             await its.resume(older, caller.call_id, 0)
