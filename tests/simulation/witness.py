@@ -189,6 +189,9 @@ class Witness:
         if known.heard_n > known.durable_n or known.is_missing or missed or taken_back:
             self.note(f"forgotten: events {known.durable_n + 1} to {known.heard_n} are in nobody's memory")
             known.forgotten = True
+        elif known.was_lost:
+            # Sent, and never heard: nobody remembers these, so others may follow under their numbers.
+            known.texts = {n: text for n, text in known.texts.items() if n <= known.durable_n}
 
     def no_such_key(self, key: str) -> None:
         """The store says that it knows no such key: a new call may be made for it."""
