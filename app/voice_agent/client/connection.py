@@ -284,7 +284,8 @@ class RealtimeCall:
 
     async def _hung_up_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hanging_up.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._hanging_up.wait()
         return self._hanging_up.is_set()
 
     def _came_back(self, resumed: ResumedConnection) -> None:

@@ -65,7 +65,8 @@ class ReplyTracker:
             if left_s <= 0:
                 raise CallFailed(f"no reply within {within_s:g} s")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.replied.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self.replied.wait()
 
     def take(self, event: dict[str, Any]) -> None:
         """A server event. Raises `CallFailed` for one that lacks what it should hold."""

@@ -83,7 +83,8 @@ class ScriptedConversation:
         session = {"type": "realtime", "audio": sides}
         await self._call.send({"type": "session.update", "event_id": self._replies.configure_id, "session": session})
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._replies.configured.wait(), self._reply_within_s)
+            async with asyncio.timeout(self._reply_within_s):
+                await self._replies.configured.wait()
         if not self._replies.configured.is_set():
             raise CallFailed(f"the server did not take the session's settings within {self._reply_within_s:g} s")
 

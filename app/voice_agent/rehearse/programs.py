@@ -75,7 +75,8 @@ class Program:
         """SIGTERM, and wait until it has ended; False if it has not after so long."""
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.process.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self.process.wait()
         except TimeoutError:
             return False
         return True

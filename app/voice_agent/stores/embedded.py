@@ -123,7 +123,8 @@ class EmbeddedStore(RedisStore):
             with contextlib.suppress(ProcessLookupError):
                 self._server.terminate()
             try:
-                await asyncio.wait_for(self._server.wait(), STOP_S)
+                async with asyncio.timeout(STOP_S):
+                    await self._server.wait()
             except TimeoutError:
                 self._server.kill()
                 await self._server.wait()

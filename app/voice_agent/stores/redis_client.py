@@ -127,7 +127,7 @@ class RedisClient(Store):
 
         async def once() -> Answer:
             try:
-                return await question()
+                return await _cancellable(question())
             except FAILURES as error:
                 await self._lost(error)
                 raise
@@ -166,6 +166,22 @@ class RedisClient(Store):
         if self._server_ahead_ms is None:
             return None
         return int(_now_s() * 1000 + self._server_ahead_ms + self.tuning.timeout_s * 1000 - CLAIM_MARGIN_MS)
+
+
+async def _cancellable(asked: Awaitable[Answer]) -> Answer:
+    """The same, and `CancelledError` where the task was cancelled meanwhile, whatever redis-py made of that.
+
+    It sends in `asyncio.wait_for`, which until Python 3.12 swallows a cancellation that comes in the turn of the loop
+    in which what it waits for has ended (https://github.com/python/cpython/issues/86296). A task that asks for ever,
+    as a heartbeat does, would never end.
+    """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task else 0
+    try:
+        return await asked
+    finally:
+        if task is not None and task.cancelling() > requests:
+            raise asyncio.CancelledError
 
 
 def _now_s() -> float:

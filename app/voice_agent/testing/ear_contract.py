@@ -163,7 +163,8 @@ class EarContract:
                     pass
 
             listening = asyncio.create_task(listen())
-            await asyncio.wait_for(frames.waits.wait(), LASTS_AT_MOST_S)
+            async with asyncio.timeout(LASTS_AT_MOST_S):
+                await frames.waits.wait()
             listening.cancel()
             done, _ = await asyncio.wait([listening], timeout=ENDS_WITHIN_S)
             assert done, f"it does not end within {ENDS_WITHIN_S:g} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, Sto
 
 TTL_S = 100
 """Longer than a test takes."""
+LOOP_TURNS = 40
+"""More of the event loop than a question takes."""
 
 
 def heartbeat(name: str, **more: Any) -> PodHeartbeat:
@@ -54,6 +57,23 @@ class FleetContract:
         assert await store.heartbeat(heartbeat("g", color="green"), ttl_s=5) is None
         await store.request_drain("blue", None)
         assert await store.heartbeat(heartbeat("a"), ttl_s=5) is None
+
+    async def test_who_asks_can_be_cancelled_at_any_moment(self, store: Store) -> None:
+        """A pod's heartbeat asks for ever; if one cancellation were swallowed, the pod would never leave."""
+
+        async def ask_for_ever() -> None:
+            while True:
+                await store.heartbeat(heartbeat("a"), ttl_s=TTL_S)
+                await store.pods()
+                await asyncio.sleep(0)  # A store in memory waits for nothing.
+
+        for turns in range(2 * LOOP_TURNS):
+            asking = asyncio.create_task(ask_for_ever())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking], timeout=TTL_S)
+            assert asking.cancelled(), f"cancelled in turn {turns} of the loop it goes on"
 
     async def test_what_the_router_is_set_to_is_kept(self, store: Store) -> None:
         """Until somebody tells something else; where the store has a clock, that says since when."""
