@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -24,14 +25,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 MOST_BYTES = 1 << 17
 """A request: arguments and environment."""
 IMPORTED = (
     "voice_agent.agents.frontdesk",
     "voice_agent.bootstrap_edge",
     "voice_agent.cli.fronting",
+    "voice_agent.cli.operating",
     "voice_agent.cli.serving",
     "voice_agent.hosting",
+    "voice_agent.operate.drain",
+    "voice_agent.operate.fleet",
     "voice_agent.stores.redis",
     "voice_agent.web.acceptor",
     "voice_agent.web.application",
@@ -101,10 +107,10 @@ class ForkingParent:
             )
         atexit.register(self.close)
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> ForkedProcess:
-        """A process that writes to the descriptor `output`."""
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str], *output: int) -> ForkedProcess:
+        """A process that writes to the descriptor `output`, or its errors to a second one."""
         asked = {"arguments": list(arguments), "environment": dict(environment), "directory": str(Path.cwd())}
-        return ForkedProcess(self, self.ask(asked, output)["pid"])
+        return ForkedProcess(self, self.ask(asked, *output)["pid"])
 
     def ask(self, request: Mapping[str, Any], *descriptors: int) -> dict[str, Any]:
         """What it answers."""
@@ -132,6 +138,19 @@ def start(
     return start_from_nothing(arguments, environment, output)
 
 
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of `voice-agent` to its end, and what it wrote."""
+    command = [sys.executable, "-m", "voice_agent", *arguments]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        if sys.platform == "linux":
+            status = forking_parent().start(arguments, environment, out.fileno(), err.fileno()).wait(PATIENCE_S)
+        else:
+            status = subprocess.run(command, env=environment, stdout=out, stderr=err, check=False).returncode
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, status, out.read(), err.read())
+
+
 def start_from_nothing(
     arguments: Sequence[str], environment: Mapping[str, str], output: Any
 ) -> subprocess.Popen[bytes]:
@@ -146,7 +165,7 @@ def main() -> None:
         import_module(name)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         while True:
-            packet, descriptors, _, _ = socket.recv_fds(channel, MOST_BYTES, 1)
+            packet, descriptors, _, _ = socket.recv_fds(channel, MOST_BYTES, 2)
             if not packet:
                 sys.exit()
             request = json.loads(packet)
@@ -154,19 +173,21 @@ def main() -> None:
                 status = os.waitstatus_to_exitcode(os.waitpid(request["waited for"], 0)[1])
                 channel.send(json.dumps({"status": status}).encode())
             elif pid := os.fork():
-                os.close(descriptors[0])
+                for descriptor in descriptors:
+                    os.close(descriptor)
                 channel.send(json.dumps({"pid": pid}).encode())
             else:
                 break
-    _become(request["arguments"], request["environment"], request["directory"], descriptors[0])
+    _become(request["arguments"], request["environment"], request["directory"], descriptors)
 
 
-def _become(arguments: list[str], environment: dict[str, str], directory: str, output: int) -> None:
+def _become(arguments: list[str], environment: dict[str, str], directory: str, output: list[int]) -> None:
     """What the interpreter would have made of all that at its start."""
     os.setsid()
-    os.dup2(output, sys.stdout.fileno())
-    os.dup2(output, sys.stderr.fileno())
-    os.close(output)
+    os.dup2(output[0], sys.stdout.fileno())
+    os.dup2(output[-1], sys.stderr.fileno())
+    for descriptor in output:
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)

@@ -26,6 +26,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.call.test_replaying import recording
+from tests.forked import run
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from voice_agent.cli import load
@@ -37,14 +38,7 @@ QUIET = {name: value for name, value in os.environ.items() if not name.startswit
 
 def voice_agent(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "voice_agent", *arguments],
-        env=QUIET | variables,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return run(arguments, QUIET | variables)
 
 
 def test_tools_log_to_where_standard_error_goes_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -124,3 +125,29 @@ def an_example(folder: Path, name: str = "complete", **more: Any) -> Terraform:
     terraform.must("get")
     terraform.set_variables(VARIABLES | more)
     return terraform
+
+
+def complaints_about(terraform: Terraform, module: str, given: Sequence[str]) -> list[str]:
+    """What a plan says of these values of a module's variables, each in one line.
+
+    They replace what the example gives. Raises `AssertionError` if the plan takes them.
+    """
+    main = terraform.folder / "main.tf"
+    before, source, after = main.read_text(encoding="utf-8").partition(f'source = "../../modules/{module}"')
+    inner, end, rest = after.partition("\n}\n")
+    names = {one.partition(" ")[0] for one in given}
+    kept = [line for line in inner.splitlines() if line.split("=")[0].strip() not in names]
+    lines = [*kept, *(f"  {one}" for one in given)]
+    main.write_text(before + source + "\n".join(lines) + end + rest, encoding="utf-8")
+    code, out = terraform.run("plan", "-input=false", "-no-color")
+    assert code == 1, out
+    return [" ".join(error.split()) for error in out.replace("│", " ").replace("╵", " ").split("Error: ")[1:]]
+
+
+def passed_over(complaints: Sequence[str], wrong: Mapping[str, str]) -> list[str]:
+    """Values of `wrong` of which no complaint says what it should, beside the line that gives the value."""
+    return [
+        given
+        for given, text in wrong.items()
+        if not any(f": {given} " in complaint and text in complaint for complaint in complaints)
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.terraform import DEPLOY, MODULE, VARIABLES, Terraform, an_example, copy_of_deploy
+from tests.deploy.terraform import DEPLOY, MODULE, VARIABLES, Terraform, an_example, complaints_about, copy_of_deploy, passed_over
 
 COLORS = ("blue", "green")
 
@@ -293,33 +293,45 @@ def test_security_groups_may_be_made_in_the_same_configuration(tmp_path: Path) -
     assert f"{MODULE}.aws_security_group.pods[0]" not in made
 
 
-@pytest.mark.parametrize(
-    ("given", "complaint"),
-    [
-        ("weights = { blue = 50, green = 60 }", "must add up to 100"),
-        ("termination_grace_s = 639", "at least pre_stop_s + drain_deadline_s + 30"),
-        ("deregistration_delay_s = 639", "at least pre_stop_s + drain_deadline_s + 30"),
-        ("pre_stop_s = 60", "at least pre_stop_s + drain_deadline_s + 30"),
-        ('color_key = "replace-me"', "16 to 100 letters"),
-        ('color_key = "sixteen*or*more*letters"', "16 to 100 letters"),
-        ("idle_timeout_s = 60", "120 to 4000"),
-        ("sticky_s = 0", "1 to 604800"),
-        ('ssl_policy = "ELBSecurityPolicy-2016-08"', "TLS 1.3"),
-        ("redis_replicas = 0", "nothing to fail over to"),
-        ('redis_auth_token = "short"', "32 to 128"),
-        ('name = "-voice"', "start with a letter"),
-        ('ingress_cidrs = ["everywhere"]', "IPv4 range"),
-        ('cloudwatch_namespace = "AWS/Mine"', "reserved"),
-    ],
-)
-def test_wrong_variable_stops_the_plan(tmp_path: Path, given: str, complaint: str) -> None:
+WRONG = {
+    'color_key = "replace-me"': "16 to 100 letters",
+    'ssl_policy = "ELBSecurityPolicy-2016-08"': "TLS 1.3",
+    "redis_replicas = 0": "nothing to fail over to",
+    'redis_auth_token = "short"': "32 to 128",
+    'name = "-voice"': "start with a letter",
+    'ingress_cidrs = ["everywhere"]': "IPv4 range",
+    'cloudwatch_namespace = "AWS/Mine"': "reserved",
+}
+"""Values, and what is said of them: a plan names all that is wrong with any variable."""
+
+
+def test_wrong_variables_stop_the_plan(tmp_path: Path) -> None:
     """A value that would cut calls off, or that AWS refuses, is named before anything is changed."""
     terraform = an_example(tmp_path / "terraform")
-    name = given.partition(" ")[0]
-    main = terraform.folder / "main.tf"
-    source = 'source = "../../modules/voice-agent"'
-    kept = [line for line in main.read_text(encoding="utf-8").splitlines() if line.split("=")[0].strip() != name]
-    main.write_text("\n".join(kept).replace(source, f"{source}\n  {given}") + "\n", encoding="utf-8")
-    code, out = terraform.run("plan", "-input=false", "-no-color")
-    assert code == 1
-    assert complaint in " ".join(out.replace("│", " ").split())
+    complaints = complaints_about(terraform, "voice-agent", list(WRONG))
+    assert passed_over(complaints, WRONG) == []
+    other = {'color_key = "sixteen*or*more*letters"': "16 to 100 letters"}
+    assert passed_over(complaints_about(terraform, "voice-agent", list(other)), other) == []
+
+
+TOO_SHORT = "at least pre_stop_s + drain_deadline_s + 30"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {
+            "weights = { blue = 50, green = 60 }": "must add up to 100",
+            "idle_timeout_s = 60": "120 to 4000",
+            "sticky_s = 0": "1 to 604800",
+            "termination_grace_s = 639": TOO_SHORT,
+        },
+        {"deregistration_delay_s = 639": TOO_SHORT},
+        {"pre_stop_s = 60": TOO_SHORT},
+    ],
+    ids=["several", "delay", "pre-stop"],
+)
+def test_what_a_resource_cannot_be_made_with_stops_the_plan(tmp_path: Path, wrong: dict[str, str]) -> None:
+    """Also what each of two values would be by itself: a drain needs longer than one of them."""
+    complaints = complaints_about(an_example(tmp_path / "terraform"), "voice-agent", list(wrong))
+    assert [text for text in wrong.values() if not any(text in complaint for complaint in complaints)] == []
