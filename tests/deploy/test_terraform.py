@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.terraform import DEPLOY, MODULE, VARIABLES, Terraform, an_example, complaints_about, copy_of_deploy, passed_over
+from tests.deploy.terraform import (
+    DEPLOY,
+    MODULE,
+    VARIABLES,
+    Terraform,
+    an_example,
+    complaints_about,
+    copy_of_deploy,
+    passed_over,
+)
 
 COLORS = ("blue", "green")
 
