@@ -33,6 +33,7 @@ from voice_agent.cli import load
 from voice_agent.cli.serving import welcome
 from voice_agent.settings import Settings
 
+pytestmark = pytest.mark.xdist_group("cli")  # one server for most of them
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
 
 

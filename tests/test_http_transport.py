@@ -92,10 +92,11 @@ async def test_nor_is_one_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def test_what_is_sent_while_it_is_made_can_be_given_up() -> None:
     """A caller who falls silent in the middle of an upload holds nothing up."""
     kit = Kit()
-    closed = asyncio.Event()
+    begun, closed = asyncio.Event(), asyncio.Event()
 
     async def content() -> AsyncGenerator[bytes, None]:
         yield b"one"
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -104,9 +105,9 @@ async def test_what_is_sent_while_it_is_made_can_be_given_up() -> None:
     async with serving(sending(HELLO)) as provider:
         url = f"http://127.0.0.1:{provider.port}/"
         task = asyncio.ensure_future(kit.http.post(url, content=content()))
-        await until(lambda: provider.open)
+        await until(begun.is_set)
         task.cancel()
-        await closed.wait()
+        await until(closed.is_set)
         await until(lambda: not provider.open)
         await kit.close()
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from tests import forked
 from tests.client.answering import REPLY_MS, Answering
 from tests.client.scripted import (
     BYTES_PER_MS,
@@ -305,9 +306,8 @@ async def start(*arguments: str, **variables: str) -> asyncio.subprocess.Process
 
 async def run(*arguments: str, **variables: str) -> tuple[int | None, str, str]:
     """Exit status, standard output, standard error."""
-    process = await start(*arguments, **variables)
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(forked.run, ["call", *arguments], QUIET | variables)
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_json_is_one_object_a_line_and_the_reply_is_written(tmp_path: Path) -> None:

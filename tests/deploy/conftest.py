@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,24 +11,38 @@ import pytest
 from tests.deploy.terraform import MODULE, Terraform, an_example, environment
 
 
-@pytest.fixture(scope="module")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Terraform's environment, for the tests of one module."""
+@contextmanager
+def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """With these variables, for as long as the block."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(tmp_path_factory.mktemp("provider")).items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         yield
 
 
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Terraform's environment."""
+    return environment(tmp_path_factory.mktemp("provider"))
+
+
 @pytest.fixture(scope="module")
-def example(offline: None, tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+def offline(alone: dict[str, str]) -> Iterator[None]:
+    """Terraform's environment, for the tests of one module."""
+    with in_environment(alone):
+        yield
+
+
+@pytest.fixture(scope="session")
+def example(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     """The example, applied."""
-    terraform = an_example(tmp_path_factory.mktemp("example") / "terraform")
-    terraform.must("apply", "-auto-approve", "-input=false", "-no-color")
+    with in_environment(alone):
+        terraform = an_example(tmp_path_factory.mktemp("example") / "terraform")
+        terraform.must("apply", "-auto-approve", "-input=false", "-no-color")
     return terraform
 
 
 @pytest.fixture(scope="module")
-def resources(example: Terraform) -> dict[str, dict[str, Any]]:
+def resources(offline: None, example: Terraform) -> dict[str, dict[str, Any]]:
     """What was applied, by address within the module."""
     return {address.removeprefix(f"{MODULE}."): values for address, values in example.resources().items()}

@@ -11,7 +11,7 @@ import pytest
 from tests.deploy import aws_lint
 from tests.deploy.terraform import Terraform
 
-pytestmark = pytest.mark.usefixtures("offline")
+pytestmark = [pytest.mark.usefixtures("offline"), pytest.mark.xdist_group("terraform")]  # one example for all of them
 
 Applied = tuple[dict[str, dict[str, Any]], dict[str, Any]]
 """The values of all resources, and of all outputs."""

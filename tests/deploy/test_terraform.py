@@ -25,7 +25,7 @@ from tests.deploy.terraform import (
 
 COLORS = ("blue", "green")
 
-pytestmark = pytest.mark.usefixtures("offline")
+pytestmark = [pytest.mark.usefixtures("offline"), pytest.mark.xdist_group("terraform")]  # one example for all of them
 
 
 @pytest.fixture(scope="module")

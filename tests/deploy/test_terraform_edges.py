@@ -27,7 +27,7 @@ MORE: dict[str, Any] = {
 }
 KNOWN = {name: value for name, value in VARIABLES.items() if name != "alarm_kms_key_id"} | MORE
 
-pytestmark = pytest.mark.usefixtures("offline")
+pytestmark = [pytest.mark.usefixtures("offline"), pytest.mark.xdist_group("terraform")]  # one example for all of them
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from voice_agent.operate.ports import Routing
 from voice_agent.operate.smoke import color_asked
 from voice_agent.web.parameters import NEW_CALL_PATHS
 
+pytestmark = pytest.mark.xdist_group("terraform")  # one example for all of them
 SPLIT = {"blue": 100, "green": 0}
 WEIGHTED = ("first-connect", "resume-by-query", "resume-by-path", "stateless")
 """The weighted rules as the cutover tool wants them."""

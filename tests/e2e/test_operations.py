@@ -20,6 +20,7 @@ import orjson
 import pytest
 
 from tests.e2e.pods import PodProcess, pods
+from tests.forked import run
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from tests.web.bench_refusals import cpu_s
@@ -38,18 +39,8 @@ tells that it is full."""
 async def voice_agent(*arguments: str, **settings: str) -> tuple[int, Any]:
     """Run a command with `--json`; its exit status and what it printed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "voice_agent",
-        *arguments,
-        "--json",
-        env={**kept, **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, orjson.loads(out) if out else err.decode()
+    done = await asyncio.to_thread(run, [*arguments, "--json"], kept | settings)
+    return done.returncode, orjson.loads(done.stdout) if done.stdout else done.stderr
 
 
 async def follow(call: RealtimeCall) -> None:

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.e2e.pods import PodProcess, pods
+from tests.forked import run
 from tests.tls import make_certificate, needs_openssl, trusting
 from tests.waiting import PATIENCE_S, until
 from voice_agent.settings import PREFIX
@@ -107,16 +106,10 @@ async def healthcheck(variables: dict[str, str]) -> int:
 async def told(arguments: list[str], variables: dict[str, str], *, status: int = 0) -> str:
     """What a command prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "voice_agent", *arguments],
-        env=kept | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == status, output.decode()
-    return output.decode()
+    done = await asyncio.to_thread(run, arguments, kept | variables)
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output
+    return output
 
 
 async def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:

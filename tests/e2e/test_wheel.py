@@ -21,6 +21,7 @@ import pytest
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.xdist_group("wheel")  # one that is built for all of them
 ROOT = Path(__file__).parents[2]
 PACKAGE = "app/voice_agent"
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.house import imports
-from tests.house.measures import APP, ROOT, TESTS, Measures, Size, measure
+from tests.house.measures import APP, ROOT, TESTS, Measures, Size, lines_below, measure
 from tests.house.rules import (
     ATTRIBUTES,
     BEING_CUT,
@@ -42,9 +42,9 @@ def main() -> int:
     if asked.imports:
         print(imports.drawing())
         return 0
-    found, tests = measure(APP), measure(TESTS)
+    found = measure(APP)
     findings = judge(found)
-    per_line = round(tests.lines / found.lines, 2)
+    per_line = round(lines_below(TESTS) / found.lines, 2)
     if asked.json:
         print(json.dumps(_as_json(found, per_line, findings), indent=2))
     else:

@@ -77,6 +77,12 @@ def measure(folder: Path, root: Path = ROOT) -> Measures:
     return found
 
 
+def lines_below(folder: Path) -> int:
+    """Code lines of all Python files below it."""
+    sources = [path.read_text(encoding="utf-8") for path in folder.rglob("*.py")]
+    return sum(len(code_lines(source, ast.parse(source))) for source in sources)
+
+
 def _add(found: Measures, path: str, source: str) -> None:
     tree = ast.parse(source)
     lines = code_lines(source, tree)

@@ -31,7 +31,7 @@ def run(*words: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("outbox", ["0", "1048576"])
+@pytest.mark.parametrize("outbox", [pytest.param("0", marks=pytest.mark.slow), "1048576"])
 def test_smoke_passes_and_draws(outbox: str, tmp_path: Path) -> None:
     """With and without an outbox; the page has the verdict and its plots."""
     page = tmp_path / "smoke.html"
@@ -44,6 +44,7 @@ def test_smoke_passes_and_draws(outbox: str, tmp_path: Path) -> None:
     assert told["verdict"] in text
 
 
+@pytest.mark.slow
 def test_conversations_are_answered_and_their_cost_is_told() -> None:
     """The figures of a busy machine may miss a limit; answers may not be wrong."""
     _, told = run("talk", "--seconds", "4", "--calls", "4")
@@ -59,6 +60,7 @@ def test_a_storm_loses_nothing() -> None:
     assert (told["resumes"], told["lost"], told["repeated"], told["dropped"]) == (20, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_cutover_hands_every_call_off() -> None:
     """With 1012, each one."""
     status, told = run("cutover", "--seconds", "1", "--calls", "10")
@@ -66,6 +68,7 @@ def test_a_cutover_hands_every_call_off() -> None:
     assert (told["resumes"], told["close_codes"]) == (10, {"1012": 10})
 
 
+@pytest.mark.slow
 def test_churn_and_resumes_keep_every_event() -> None:
     """The figures of a busy machine may miss a limit; events may not."""
     resumes = []
@@ -78,6 +81,7 @@ def test_churn_and_resumes_keep_every_event() -> None:
     assert resumes[-1] > 0
 
 
+@pytest.mark.slow
 def test_overload_refuses_whom_there_is_no_room_for_and_nobody_who_talks() -> None:
     """The figures of a busy machine may miss a limit; calls may not be lost, and places that are free are filled."""
     _, told = run("overload", "--seconds", "2", "--calls", "6")

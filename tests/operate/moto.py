@@ -82,7 +82,10 @@ def moto_server() -> Iterator[Moto]:
     port = free_port()
     binary = Path(sys.executable).with_name("moto_server")
     with subprocess.Popen(
-        [binary, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [binary, "-H", "127.0.0.1", "-p", str(port)],
+        env=os.environ | {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},  # thousands, anew for each test
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         moto = Moto(f"http://127.0.0.1:{port}")
         deadline_s = time.monotonic() + PATIENCE_S

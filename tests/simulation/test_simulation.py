@@ -18,7 +18,7 @@ from tests.simulation.schedule import Fault, Kind, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
 from voice_agent.runtime.durability.store_memory import StoreMemoryWatch
 
-MOMENTS = 5
+MOMENTS = 10
 """Of so many moments of a scenario each run of all tests has a pod die at one, and the long tests at the others."""
 WITHIN = 3000
 """A planted bug must be found by so many schedules."""
@@ -69,7 +69,7 @@ def seeds(some: int, more: int) -> list[Any]:
     return [pytest.param(range(some), id="some"), pytest.param(range(some, more), id="more", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("run", seeds(200, 500))
+@pytest.mark.parametrize("run", seeds(100, 500))
 def test_every_promise_is_kept_whatever_dies(run: range) -> None:
     """A short run of random schedules; `make simulate` makes a long one."""
     tally = search(run)
@@ -78,7 +78,7 @@ def test_every_promise_is_kept_whatever_dies(run: range) -> None:
     assert tally.counts["forgotten"] < tally.counts["done"] / 50
 
 
-@pytest.mark.parametrize("run", seeds(120, 300))
+@pytest.mark.parametrize("run", seeds(60, 300))
 def test_a_plain_caller_behind_an_edge_sees_one_connection_whatever_dies(run: range) -> None:
     """One greeting, every event once, every byte heard once, no close."""
     kind = Kind(edge=1.0)
@@ -88,7 +88,7 @@ def test_a_plain_caller_behind_an_edge_sees_one_connection_whatever_dies(run: ra
     assert tally.counts["forgotten"] < tally.counts["done"] / 10
 
 
-@pytest.mark.parametrize("run", seeds(120, 300))
+@pytest.mark.parametrize("run", seeds(60, 300))
 def test_what_was_asked_of_a_provider_is_in_record_and_metrics_once_whatever_dies(run: range) -> None:
     """What is known, what is unknown, and what is open are all that was sent; metrics never have more."""
     kind = Kind(asks=True)
@@ -97,7 +97,7 @@ def test_what_was_asked_of_a_provider_is_in_record_and_metrics_once_whatever_die
     assert tally.counts["requests"] > 2 * len(run)
 
 
-@pytest.mark.parametrize("run", seeds(80, 200))
+@pytest.mark.parametrize("run", seeds(50, 200))
 def test_what_was_recorded_replays_to_the_same_events(run: range) -> None:
     """Of every call, with every owner, whatever fails: byte for byte."""
     tally = search(run, replays=True)
@@ -107,7 +107,7 @@ def test_what_was_recorded_replays_to_the_same_events(run: range) -> None:
     assert tally.counts["replayed events"] > 50 * len(run)
 
 
-@pytest.mark.parametrize("run", seeds(60, 150))
+@pytest.mark.parametrize("run", seeds(40, 150))
 def test_of_two_connections_at_once_the_last_to_claim_need_not_have_the_higher_epoch(run: range) -> None:
     """A pod without answers goes on from memory, under an old epoch, though its claim took the call from the other."""
     faults = (Fault(0.3757, "unanswered", 1, 5.9931), Fault(1.6008, "cut", 1, 1.9428))
@@ -181,7 +181,7 @@ def test_a_failure_is_made_small() -> None:
         assert f"--seed {big.seed}" in report(big.seed)
 
 
-@pytest.mark.parametrize("run", seeds(80, 200))
+@pytest.mark.parametrize("run", seeds(50, 200))
 def test_the_contract_holds_while_the_stores_memory_is_scarce(monkeypatch: pytest.MonkeyPatch, run: range) -> None:
     """Calls keep less in it, and yet nothing that was said is lost or said twice, whatever else goes wrong."""
     monkeypatch.setattr(StoreMemoryWatch, "is_scarce", property(lambda _: True, lambda *_: None), raising=False)

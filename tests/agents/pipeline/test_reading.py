@@ -92,12 +92,13 @@ def sent_bytes() -> int:
         return reading.providers[0].log.all[0].sent_bytes
 
 
+@pytest.mark.parametrize("every", [101, pytest.param(17, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("going_on", GoingOn)
 @pytest.mark.parametrize("kind", ["cut", "short", "garbage", "stall"])
-def test_an_answer_that_breaks_off_anywhere_is_whole_in_the_end(kind: Kind, going_on: GoingOn) -> None:
+def test_an_answer_that_breaks_off_anywhere_is_whole_in_the_end(kind: Kind, going_on: GoingOn, every: int) -> None:
     """No word is missing or repeated, no request is left open, and the caller waits no longer than for a hedge."""
     size = sent_bytes()
-    for at in range(0, size, 17 if going_on is GoingOn.EXACT else 101):
+    for at in range(0, size, every):
         with Reading(Provider(), Provider(going_on=going_on)) as reading:
             reading.providers[0].faults.add("chat", Fault(kind, after_bytes=at))
             answer = reading.read()

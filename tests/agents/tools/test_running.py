@@ -51,7 +51,7 @@ def test_while_a_slow_tool_runs_something_is_said() -> None:
     assert run.event_types.count("response.created") == 1
 
 
-EVERY = 5
+EVERY = 12
 """Of so many moments one, where all would take too long."""
 
 
