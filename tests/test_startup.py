@@ -110,7 +110,7 @@ def test_what_make_and_tests_start_keeps_what_it_compiled(told_not_to: str) -> N
     assert subprocess.check_output(command, cwd=Path(__file__).parents[1], env=begun, text=True) == "False\n"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_once(tmp_path: Path, workers: int) -> None:
     """From nothing on the embedded store; the first caller may be there before the speech engines are."""
     port = free_port()

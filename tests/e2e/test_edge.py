@@ -9,7 +9,6 @@ import asyncio
 import base64
 import os
 import ssl
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from websockets.asyncio.client import connect
 
 from tests.e2e.edges import edge
 from tests.e2e.pods import pods
+from tests.forked import run
 from tests.tls import make_certificate
 from tests.waiting import PATIENCE_S, until
 from voice_agent.settings import PREFIX
@@ -77,7 +77,14 @@ def said(kind: str, **fields: object) -> str:
     return orjson.dumps({"type": kind, "event_id": "mine", **fields}).decode()
 
 
-@pytest.mark.parametrize(("how", "is_encrypted"), [("kill", False), ("term", False), ("kill", True), ("term", True)])
+WAYS = [
+    ("kill", False),
+    ("term", True),
+    *(pytest.param(*way, marks=pytest.mark.slow) for way in (("term", False), ("kill", True))),
+]
+
+
+@pytest.mark.parametrize(("how", "is_encrypted"), WAYS)
 async def test_a_plain_client_hears_every_word_though_its_pod_goes(
     redis_url: str, tmp_path: Path, how: str, *, is_encrypted: bool
 ) -> None:
@@ -110,7 +117,7 @@ async def test_a_plain_client_hears_every_word_though_its_pod_goes(
             pod.terminate()
 
 
-async def test_a_wrong_setting_is_told_in_one_line() -> None:
+def test_a_wrong_setting_is_told_in_one_line() -> None:
     """By the option or the variable that it came from."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
     for arguments, variables, told in (
@@ -118,12 +125,7 @@ async def test_a_wrong_setting_is_told_in_one_line() -> None:
         (["--to", "lb:8080"], {}, "--to: 'lb:8080' is not an address such as ws://lb:8080."),
         ([], {"VOICE_EDGE_TO": "ws://a,http://b"}, "VOICE_EDGE_TO: 'http://b' is not an address such as ws://lb:8080."),
     ):
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "voice_agent", "edge", *arguments],
-            env=kept | variables,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, errors = await process.communicate()
-        assert process.returncode == 2
-        assert errors.decode().strip().endswith(told)
-        assert len(errors.decode().strip().splitlines()) == 1
+        done = run(["edge", *arguments], kept | variables)
+        assert done.returncode == 2
+        assert done.stderr.strip().endswith(told)
+        assert len(done.stderr.strip().splitlines()) == 1

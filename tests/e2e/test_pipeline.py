@@ -86,7 +86,10 @@ async def test_a_spoken_conversation_by_three_addresses_and_a_key(its: Pods, dou
     assert len({request.connection for request in log.of("chat")}) == 1
 
 
-@pytest.mark.parametrize("going_on", list(GoingOn))
+@pytest.mark.parametrize(
+    "going_on",
+    [GoingOn.LAST_WORDS, *(pytest.param(it, marks=pytest.mark.slow) for it in GoingOn if it is not GoingOn.LAST_WORDS)],
+)
 async def test_a_reply_is_finished_wherever_its_pod_is_killed(
     its: Pods, doubles: list[Served], going_on: GoingOn
 ) -> None:

@@ -108,7 +108,7 @@ async def test_a_text_and_a_voice_that_vary_say_nothing_twice_and_leave_nothing_
         assert metrics['voice_agent_faults_total{kind="other_text"}'] in (moments - 1, moments)
 
 
-@pytest.mark.parametrize("how", ["kill", "term"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("term", marks=pytest.mark.slow)])
 async def test_two_versions_of_an_agent_take_calls_from_each_other(redis_url: str, tmp_path: Path, how: str) -> None:
     """Blue has one and green the next: no sentence is said twice or left out, and the difference is counted."""
     files: dict[str, Any] = {}

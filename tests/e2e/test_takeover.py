@@ -81,7 +81,7 @@ async def collect(call: RealtimeCall, replies: asyncio.Queue[str], ids: list[str
             replies.put_nowait(event["response"]["output"][0]["content"][0]["transcript"])
 
 
-@pytest.mark.parametrize("how", ["kill", "term"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("term", marks=pytest.mark.slow)])
 async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
     """With `call_key` and `on_reconnecting` alone, no code of ours."""
     async with (

@@ -110,6 +110,7 @@ async def test_callers_of_an_edge_talk_on_beside_a_hostile_one() -> None:
     assert not verdict.unanswered
 
 
+@pytest.mark.slow
 def test_the_command_tells_all_as_json() -> None:
     """And its exit status is the verdict."""
     command = [sys.executable, "-m", "tests.hostile", "items", "--seconds", "1", "--talkers", "2", "--json"]

@@ -53,6 +53,7 @@ def test_conversations_are_answered_and_their_cost_is_told() -> None:
     assert told["facts"]["first_audio_p99_ms"] > 0
 
 
+@pytest.mark.slow
 def test_a_storm_loses_nothing() -> None:
     """A pod is killed with twenty calls on it."""
     status, told = run("storm", "--seconds", "1", "--calls", "20")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.e2e.pods import PodProcess, pods
 from tests.rehearse.faulty_edge import FAULTS
@@ -99,6 +100,7 @@ async def held_callers(directory: Path, pod: PodProcess, other: PodProcess) -> A
         await asyncio.gather(*(held.edges.close() for held in callers))
 
 
+@pytest.mark.slow
 async def test_each_fault_of_an_edge_is_found(redis_url: str, tmp_path: Path) -> None:
     """And nothing of one that is as it should be. They differ in nothing else: same pods, same kill, same words."""
     async with pods(redis_url) as its:

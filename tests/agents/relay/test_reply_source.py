@@ -335,6 +335,7 @@ async def test_an_upstream_that_floods_has_to_wait() -> None:
         await until(lambda: upstream.sessions[0].socket.state is State.CLOSED)  # For it does not heed that.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_an_upstream_that_sends_a_word_with_each_sample_fills_no_memory() -> None:
     """What little it sends counts as what it takes here."""

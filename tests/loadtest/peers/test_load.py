@@ -34,7 +34,9 @@ def this_venv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtest.peers.environment.python_of", lambda one: sys.executable)
 
 
-@pytest.mark.parametrize("name", [BASELINE, NO_OUTBOX, "voice-agent"])
+@pytest.mark.parametrize(
+    "name", [BASELINE, *(pytest.param(name, marks=pytest.mark.slow) for name in (NO_OUTBOX, "voice-agent"))]
+)
 async def test_every_frame_comes_back(name: str, this_venv: None) -> None:
     """The bare echo and this server, with a key asked for, give back what was sent, and their CPU is seen."""
     async with opened() as environment:

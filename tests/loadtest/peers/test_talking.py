@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from loadtest.peers.contenders import TALK, chosen
 from loadtest.peers.environment import opened
 from loadtest.peers.talking import run_talk
 
 
+@pytest.mark.slow
 async def test_every_turn_is_answered_by_its_own_audio() -> None:
     """With turn detection, a store and all that is the default; the CPU of both is seen."""
     contender = next(one for one in chosen([TALK]) if one.name == TALK)
