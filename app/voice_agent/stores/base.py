@@ -327,7 +327,10 @@ class FleetStore(ABC):
 
 
 class Store(CallStore, FleetStore):
-    """A session store. One instance serves a whole pod; methods may run concurrently, on one event loop."""
+    """A session store. One instance serves a whole pod; methods may run concurrently, on one event loop.
+
+    A method whose task is cancelled ends with `CancelledError`, at whatever moment that comes.
+    """
 
     def __init__(self, *, ttl_s: int) -> None:
         self.ttl_s = ttl_s
