@@ -62,8 +62,8 @@ wheel: $(LIGHT_STAMP) ## build dist/voice_agent-….whl, with the locked build b
 	rm -rf build app/*.egg-info
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
-test: setup tools ## all tests but the long ones, on three processes, for many of them wait
-	$(PYTEST) -n 3 --dist loadgroup -m "not fuzz and not soak and not slow and not clients" $(ARGS)
+test: setup tools ## all tests but the long ones, on four processes, for many of them wait
+	$(PYTEST) -n 4 --dist loadgroup -m "not fuzz and not soak and not slow and not clients" $(ARGS)
 
 test-slow: setup tools ## the long tests: whole cutovers, a rehearsal, calls at the pace of speech, crashes at every moment
 	$(PYTEST) -n 2 --dist loadgroup -m slow $(ARGS)
