@@ -3,7 +3,8 @@
 Nearly all of a pod's start is imports: two seconds of CPU, hundreds of times in a run of the tests. So one process, the
 parent, imports it once and forks for each that a test starts, as a host with several workers does. What runs is a
 process like any other: its own session, environment, arguments and output; it is killed, stopped and waited for.
-That `voice-agent` starts from nothing is seen elsewhere: `tests/test_startup.py`, `tests/test_cli.py`, `test_wheel.py`.
+That `voice-agent` starts from nothing is seen elsewhere: `tests/test_startup.py`, `test_wheel.py`, the servers of
+`test_cli.py`.
 """
 
 from __future__ import annotations
@@ -143,7 +144,11 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.
     command = [sys.executable, "-m", "voice_agent", *arguments]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         if sys.platform == "linux":
-            status = forking_parent().start(arguments, environment, out.fileno(), err.fileno()).wait(PATIENCE_S)
+            process = forking_parent().start(arguments, environment, out.fileno(), err.fileno())
+            try:
+                status = process.wait(PATIENCE_S)
+            finally:
+                process.kill()
         else:
             status = subprocess.run(command, env=environment, stdout=out, stderr=err, check=False).returncode
         out.seek(0)

@@ -54,3 +54,9 @@ def test_no_deadline_judges_the_machine(path: Path) -> None:
 def test_deadlines_are_found(text: str) -> None:
     """However they are written."""
     assert list(deadlines(f"async def test():\n    await {text}")) == [(2, 5)]
+
+
+def test_nothing_of_the_package_waits_with_what_swallows_cancellations() -> None:
+    """`asyncio.wait_for` does until Python 3.12; `asyncio.timeout` does not. Ruff looks at less than all of it."""
+    package = TESTS.parent / "app"
+    assert [str(path) for path in package.rglob("*.py") if "asyncio.wait_for(" in path.read_text(encoding="utf-8")] == []

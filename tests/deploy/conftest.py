@@ -21,22 +21,22 @@ def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def terraform_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Terraform's environment."""
     return environment(tmp_path_factory.mktemp("provider"))
 
 
 @pytest.fixture(scope="module")
-def offline(alone: dict[str, str]) -> Iterator[None]:
+def offline(terraform_environment: dict[str, str]) -> Iterator[None]:
     """Terraform's environment, for the tests of one module."""
-    with in_environment(alone):
+    with in_environment(terraform_environment):
         yield
 
 
 @pytest.fixture(scope="session")
-def example(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+def example(terraform_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     """The example, applied."""
-    with in_environment(alone):
+    with in_environment(terraform_environment):
         terraform = an_example(tmp_path_factory.mktemp("example") / "terraform")
         terraform.must("apply", "-auto-approve", "-input=false", "-no-color")
     return terraform
