@@ -98,6 +98,7 @@ def test_a_record_counts_exactly_what_the_store_holds(
         kept = Kept.unpack(held.fields)
         assert kept is not None
         assert kept[:3] == (len(held.items), len(held.outbox), len(held.speech))
+        assert int(held.fields["kept"].split()[4]) == sum(map(len, held.items.values()))
         again = owner.taken_over()
         assert again.record.missing == Missing()
         assert again.input_audio.saved == len(again.input_audio.audio) == kept.utterance_bytes
@@ -326,7 +327,7 @@ def test_only_what_is_counted_and_not_there_is_missing(found: tuple[int, int, in
 def test_what_a_newer_version_counts_is_left_out() -> None:
     """The parts that this one knows are read."""
     kept = Kept(1, 2, 3, 4)
-    assert Kept.unpack({"kept": KEPT_FORMAT % kept + b" 5"}) == kept
+    assert Kept.unpack({"kept": KEPT_FORMAT % (*kept, 5) + b" 6"}) == kept
 
 
 @pytest.mark.parametrize("lost", ["items", "outbox", "speech"])

@@ -83,6 +83,17 @@ def test_a_call_is_read_page_by_page(is_map: bool, monkeypatch: pytest.MonkeyPat
     assert held.speech == [SpeechEntry(5, "a", b"s")]
 
 
+@pytest.mark.parametrize("items", [[b"a", b"A", b"b", b"B"], {b"a": b"A", b"b": b"B"}], ids=["RESP2", "RESP3"])
+def test_items_that_are_read_beside_pages_are_all(items: Any) -> None:
+    """None of them is asked for again; what is left of a stream is."""
+    reading = Reading([], [], [[], [[b"1-0", [b"h", b"1"]]], 1, [], 0])
+    reading.add_items(items)
+    assert reading.rest == [b"(1-0", b"-"]
+    reading.add([[], [], 0, [], 0])
+    assert reading.rest is None
+    assert reading.snapshot().items == {"a": b"A", "b": b"B"}
+
+
 @pytest.mark.parametrize(
     ("ids", "page", "rest"),
     [

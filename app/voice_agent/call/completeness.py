@@ -18,8 +18,8 @@ KEPT = "kept"
 """The record's field. A record without it is one of an early release, and is not checked."""
 
 
-KEPT_FORMAT = b"%d %d %d %d"
-"""Of a `Kept`; stores read the first three."""
+KEPT_FORMAT = b"%d %d %d %d %d"
+"""Of a `Kept`, and how many bytes the items are, for a store that reads them; stores read the first three and that."""
 
 
 class Kept(NamedTuple):

@@ -127,8 +127,14 @@ def _count_kept(call: CallRecord, write: CallWrite) -> None:
         stored.extend([entry.n for entry in write.speech])
     while stored and stored[0] < write.keep_speech_from:
         stored.popleft()
-    counts = (len(call.conversation), len(call.outbox), len(stored), call.input_audio.saved)
-    write.fields[KEPT] = KEPT_FORMAT % counts
+    held, conversation = call.input_audio.saved, call.conversation
+    write.fields[KEPT] = KEPT_FORMAT % (
+        len(conversation),
+        len(call.outbox),
+        len(stored),
+        held,
+        conversation.packed_bytes,
+    )
 
 
 def _events_to_keep(outbox: Outbox) -> list[OutboxEntry]:

@@ -22,6 +22,7 @@ from voice_agent.stores.redis_gathering import Question
 
 PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
+CLAIMED_MEANWHILE = "the call was claimed by another pod while it was read"
 
 
 class RedisCalls(RedisClient):
@@ -78,7 +79,7 @@ class RedisCalls(RedisClient):
             return False
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
-        """One script, together with those of other claims, and one for each further page of a large call."""
+        """One script, together with those of other claims; of a longer call its items beside it, or further pages."""
         arguments = [
             claim.owner,
             claim.color,
@@ -89,6 +90,7 @@ class RedisCalls(RedisClient):
             claim.name,
             await self._server_ms() or 0,
             *(claim.schemas or ("", "")),
+            1,
         ]
         # Without a name it would count once more each time it is asked.
         keys = self.keys.of_call(claim.call_id)
@@ -100,8 +102,14 @@ class RedisCalls(RedisClient):
             raise RecordUnreadable(*more)
         if outcome != b"claimed":
             return NotClaimed(outcome.decode())
-        epoch, owner, status, *held = more
-        snapshot = await self._read(claim.call_id, Reading(*held), [epoch, claim.name])
+        epoch, owner, status, *held, is_beside = more
+        reading = Reading(*held)
+        if is_beside:
+            items, owner_now = await self._ask_together("items", self._read_items, (keys, ()), again=True)
+            if owner_now != [b"%d" % epoch, claim.name.encode()]:
+                raise StoreUnavailable(CLAIMED_MEANWHILE)
+            reading.add_items(items)
+        snapshot = await self._read(claim.call_id, reading, [epoch, claim.name])
         before = (word.decode(errors="backslashreplace") for word in (owner, status))
         return Claimed(epoch, snapshot, *before)
 
@@ -110,7 +118,7 @@ class RedisCalls(RedisClient):
         while (rest := reading.rest) is not None:
             page = await self._run("read", self.keys.of_call(call_id), [*owned, *rest])
             if page is None:
-                raise StoreUnavailable("the call was claimed by another pod while it was read")
+                raise StoreUnavailable(CLAIMED_MEANWHILE)
             reading.add(page)
         return reading.snapshot()
 

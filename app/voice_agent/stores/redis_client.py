@@ -21,7 +21,7 @@ from voice_agent.stores.redis_connections import Tuning, one_server
 from voice_agent.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning
 from voice_agent.stores.redis_fleet_format import PassedOver
 from voice_agent.stores.redis_format import Script
-from voice_agent.stores.redis_gathering import GatheredRuns, Question
+from voice_agent.stores.redis_gathering import AskAll, GatheredRuns, Question
 from voice_agent.stores.redis_keys import Keys
 from voice_agent.stores.redis_pipeline import Command, ask_all
 from voice_agent.stores.redis_sentinels import sentinel_master
@@ -73,12 +73,30 @@ class RedisClient(Store):
         self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True
     ) -> Any:
         """As `_run`, in one round trip with others that are asked at about the same time."""
+        script = self._scripts[name]
+        return await self._ask_together(name, lambda runs: self._run_all(script, runs), (keys, arguments), again=again)
+
+    async def _ask_together(self, name: str, ask_all: AskAll, question: Question, *, again: bool) -> Any:
+        """`name`: of what can be asked together."""
         gathered = self._gathered.get(name)
         if gathered is None:
-            script = self._scripts[name]
-            gathered = self._gathered[name] = GatheredRuns(lambda runs: self._run_all(script, runs))
-        answer = await self._ask(lambda: gathered.ask((keys, arguments)), again=again, about=keys[0])
-        return self._its_own(answer, keys[0])
+            gathered = self._gathered[name] = GatheredRuns(ask_all)
+        about = question[0][0]
+        answer = await self._ask(lambda: gathered.ask(question), again=again, about=about)
+        return self._its_own(answer, about)
+
+    async def _read_items(self, questions: Sequence[Question]) -> list[Any]:
+        """All items of calls of one node, each with the epoch and the claim that its record told afterwards."""
+        pairs = [(("HGETALL", keys[1]), ("HMGET", keys[0], "epoch", "claim")) for keys, _ in questions]
+        node = await self._node_of(questions[0][0][0])
+        answers = await ask_all(node, [command for pair in pairs for command in pair])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return list(zip(answers[::2], answers[1::2], strict=True))
+
+    async def _node_of(self, key: str) -> redis.Redis:
+        return self._redis
 
     def _its_own(self, answer: Any, about: str) -> Any:
         """An answer that may be an error of its run alone."""

@@ -29,7 +29,7 @@ from voice_agent.stores.redis import RedisStore
 from voice_agent.stores.redis_connections import options, read_place
 from voice_agent.stores.redis_errors import InvalidUrl, unusable
 from voice_agent.stores.redis_format import Script
-from voice_agent.stores.redis_gathering import Question
+from voice_agent.stores.redis_gathering import AskAll, Question
 
 MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
 
@@ -89,9 +89,9 @@ class ClusterStore(RedisStore):
         placed: dict[str, list[int]] = defaultdict(list)
         bound: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for at, (keys, _) in enumerate(runs):
-            placed[self._node_of(keys[0])].append(at)
+            placed[self._name_of(keys[0])].append(at)
         for key, call_id in bind:
-            bound[self._node_of(key)].append((key, call_id))
+            bound[self._name_of(key)].append((key, call_id))
         names = sorted({*placed, *bound})
         answers: list[Any] = [None] * len(runs)
         given = await asyncio.gather(
@@ -102,11 +102,15 @@ class ClusterStore(RedisStore):
                 answers[at] = answer
         return answers
 
-    async def _run_together(
-        self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True
-    ) -> Any:
+    async def _ask_together(self, name: str, ask_all: AskAll, question: Question, *, again: bool) -> Any:
         """By itself: calls of other nodes are not to wait for one that does not answer."""
-        return await self._run(name, keys, arguments, again=again)
+        about = question[0][0]
+        [answer] = await self._ask(lambda: ask_all([question]), again=again, about=about)
+        return self._its_own(answer, about)
+
+    async def _node_of(self, key: str) -> redis.Redis:
+        await self._cluster.initialize()
+        return self._node(self._name_of(key))
 
     async def memory(self) -> StoreMemory | None:
         """Of the masters the one that is fullest; one without a limit is never full."""
@@ -126,7 +130,7 @@ class ClusterStore(RedisStore):
         await self._ask(self._cluster.initialize)
         return [self._node(str(node.name)) for node in self._cluster.get_primaries()]
 
-    def _node_of(self, key: str) -> str:
+    def _name_of(self, key: str) -> str:
         node = self._cluster.nodes_manager.get_node_from_slot(self._cluster.keyslot(key))
         return str(node.name)
 

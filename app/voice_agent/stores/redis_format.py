@@ -100,6 +100,11 @@ class Reading:
         self._speech: list[Any] = []
         self.add(page)
 
+    def add_items(self, items: Any) -> None:
+        """Take all items as the server's hash, where none were in pages."""
+        packed = _raw(items)
+        self._ids, self._values = list(packed), list(packed.values())
+
     def add(self, page: Sequence[Any]) -> None:
         """Take what a page brought."""
         values, outbox, more_outbox, speech, more_speech = page

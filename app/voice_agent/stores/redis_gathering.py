@@ -21,6 +21,8 @@ AT_ONCE = 16
 
 Question = tuple[Sequence[str], Sequence[Any]]
 """Keys and arguments of one run of a script."""
+AskAll = Callable[[list[Question]], Awaitable[list[Any]]]
+"""Asks several; answers that are errors of one run alone are among the answers."""
 
 
 class _Asked(NamedTuple):
@@ -29,10 +31,9 @@ class _Asked(NamedTuple):
 
 
 class GatheredRuns:
-    """Of one script, on one server."""
+    """Of one kind, on one server."""
 
-    def __init__(self, run_all: Callable[[list[Question]], Awaitable[list[Any]]]) -> None:
-        """`run_all` runs the script several times; answers that are errors of one run alone are among the answers."""
+    def __init__(self, run_all: AskAll) -> None:
         self._run_all = run_all
         self._waiting: deque[_Asked] = deque()
         self._asking: asyncio.Task[None] | None = None

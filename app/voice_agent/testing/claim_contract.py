@@ -31,6 +31,16 @@ class ClaimContract:
         assert not held.outbox
         assert await store.commit([CallWrite("call_a", 2)]) == [WriteOutcome.COMMITTED]
 
+    @pytest.mark.parametrize("count", [0, 1, 51, 400, 4001])
+    async def test_a_claim_brings_all_items(self, store: Store, count: int) -> None:
+        """However many they are, and also where the record tells how many bytes they take."""
+        items = {f"item_{n}": b"%d" % n * 10 for n in range(count)}
+        kept = b"%d 0 0 0 %d" % (count, sum(map(len, items.values())))
+        await store.commit([CallWrite("call_a", 1, fields={"kept": kept}, items=items, whole=True)])
+        for claimed in [await store.claim(claim()), await store.claim(Claim("call_a", "pod-c", "blue", 6, name="c"))]:
+            assert isinstance(claimed, Claimed)
+            assert claimed.snapshot.items == items
+
     async def test_a_claim_asked_again_counts_once(self, store: Store) -> None:
         """Its answer was lost: under the same name it gives the same epoch, under another the next."""
         await store.commit([first_write()])

@@ -6,10 +6,12 @@
 --       8 by when it must have arrived, in ms of this server's clock (0: whenever); a claim that comes
 --         later, out of some buffer, would take the call from the pod that was given it meanwhile
 --       9 and 10 the lowest and the highest schema that the claimant reads; "": any
+--       11 "1": the claimant can read items beside this script
 -- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, {"schema", that of the record}, which change nothing, or
---         {"claimed", epoch, owner and status before, record, ids of all items, a page}
+--         {"claimed", epoch, owner and status before, record, ids of all items, a page, whether the items, which are
+--         not among that then, are to be read beside it}
 
-local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'api_key_hash', 'claim', 'schema')
+local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'api_key_hash', 'claim', 'schema', 'kept')
 if not before[1] then
   return { 'unknown' }
 end
@@ -31,7 +33,8 @@ if ARGV[8] ~= '0' then
   end
 end
 -- Read first: if something else stands under one of these keys, it fails before anything has changed.
-local ids = redis.call('HKEYS', KEYS[2])
+local beside = ARGV[11] == '1' and are_read_beside(KEYS[2], before[7])
+local ids = beside and {} or redis.call('HKEYS', KEYS[2])
 local page = read_page(ids, '-', '-')
 -- First what needs no memory: a server at its maxmemory takes the rest of the script, and takes claims.
 for _, key in ipairs(KEYS) do
@@ -45,5 +48,5 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attac
   'claim', ARGV[7])
 return {
   'claimed', epoch, before[2] or '', before[3] or '',
-  redis.call('HGETALL', KEYS[1]), ids, page,
+  redis.call('HGETALL', KEYS[1]), ids, page, beside and 1 or 0,
 }

@@ -5,6 +5,16 @@ local PAGE_BYTES, PAGE_ENTRIES = 524288, 1000
 local AT_ONCE = 16 -- a page may be too long by so many: to ask for each alone is half of what a claim costs
 local page_bytes, page_entries = 0, 0
 
+-- Items that pass through a script cost the server three times as much as those of a command. That pays where there are
+-- many, and is as bounded as a page where the record tells (`kept`, its fifth number) how many bytes they are.
+local FEW, MANY = 50, 4000
+
+local function are_read_beside(key, kept)
+  local count = redis.call('HLEN', key)
+  local size = tonumber(string.match(kept or '', '^%d+ %d+ %d+ %d+ (%d+)') or '')
+  return count > FEW and count <= MANY and size ~= nil and size <= PAGE_BYTES
+end
+
 local function has_room()
   return page_bytes < PAGE_BYTES and page_entries < PAGE_ENTRIES
 end
