@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ from voice_agent.runtime.clock import SystemClock
 COME_BACK_FOR_S = 90.0
 FIRST_TRIES = 30
 FINISH_S = 150.0
+CallAgain = Callable[[int], RehearsedCaller[Any]]
+"""Makes the next call on a line, by its number."""
 MANNERS = Manners(frame_ms=40, spoken_ms=(200, 1640), thinks_s=(0.0, 0.5), answered_s=120.0, recorded_s=3.0)
 
 
@@ -78,17 +80,28 @@ class CallersVerdict:
     """Errors in the pods' logs."""
     took_s: float = 0.0
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
+    _on_line: list[RehearsedCaller[Any]] = field(default_factory=list)
+    """Who talks now, or did last."""
     _talking: list[asyncio.Task[None]] = field(default_factory=list)
+    """One for each line."""
 
-    def begin(self, callers: Sequence[RehearsedCaller[Any]]) -> None:
-        """Have callers talk until `finish`."""
-        self.callers = list(callers)
-        self._talking = [asyncio.create_task(caller.run(self._enough.is_set)) for caller in self.callers]
+    def begin(self, callers: Sequence[RehearsedCaller[Any]], again: CallAgain | None = None) -> None:
+        """Have callers talk until `finish`; `again`: once one has hung up, the next."""
+        self.callers, self._on_line = list(callers), list(callers)
+        self._talking = [asyncio.create_task(self._talk(line, again)) for line in range(len(callers))]
+
+    async def _talk(self, line: int, again: CallAgain | None) -> None:
+        """One call after the other; the line is silent after one with which anything was wrong."""
+        await self._on_line[line].run(self._enough.is_set)
+        while again is not None and self._on_line[line].found.is_clean and not self._enough.is_set():
+            caller = self._on_line[line] = again(line)
+            self.callers.append(caller)
+            await caller.run(self._enough.is_set)
 
     async def until_all_talk(self) -> None:
         """Wait until each has a call. Raises what one has ended with; `CallFailed` if that is no exception."""
         while any(caller.call.call_id is None for caller in self.callers):
-            for caller, talking in zip(self.callers, self._talking, strict=True):
+            for caller, talking in zip(self._on_line, self._talking, strict=True):
                 if talking.done():
                     talking.result()
                     raise CallFailed(caller.found.dropped)
@@ -98,12 +111,12 @@ class CallersVerdict:
         """Have them end their calls; who does not get to the end in time is dropped."""
         self._enough.set()
         _, late = await asyncio.wait(self._talking, timeout=FINISH_S)
-        for caller, task in zip(self.callers, self._talking, strict=True):
+        for caller, task in zip(self._on_line, self._talking, strict=True):
             if task in late:
                 caller.found.dropped = caller.found.dropped or f"got no further: {caller.waits}"
                 task.cancel()
         ended = await asyncio.gather(*self._talking, return_exceptions=True)
-        for caller, end in zip(self.callers, ended, strict=True):
+        for caller, end in zip(self._on_line, ended, strict=True):
             if isinstance(end, Exception):
                 caller.found.dropped = caller.found.dropped or repr(end)
 

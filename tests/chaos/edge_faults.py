@@ -75,7 +75,8 @@ class EdgeFaults:
                 even = [pod for pod in well if self._has_its_share(pod)]
                 if len(well) == len(self._fleet.pods) and not even:
                     await self._even_out()
-                if len(well) < LEAST_WELL or not even:
+                if len(well) < LEAST_WELL or not even or self._moving.locked():
+                    # Nothing else goes on while what callers feel of a fault is timed.
                     await asyncio.sleep(LOOK_S / 4)
                     continue
                 pod = self._chance.choice(even)

@@ -8,7 +8,7 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -84,13 +84,13 @@ class GoingOn(NamedTuple):
     """What the connection before ended with."""
     gap_s: float
     pod: str
-    """Which had it before; "" where the log does not tell: at a call's first time."""
+    """Which had it before; "" if nobody tells."""
 
 
-def gone_on(edge: EdgeProcess) -> list[GoingOn]:
-    """Every call that went on over an edge."""
+def gone_on(edge: EdgeProcess, began_on: Mapping[str, str] | None = None) -> list[GoingOn]:
+    """Every call that went on over an edge. `began_on`: on which pod calls began, which the log does not tell."""
     found: list[GoingOn] = []
-    served: dict[str, str] = {}
+    served = dict(began_on or {})
     for line in edge.log.read_text().splitlines():
         if RESUMED in line:
             told = orjson.loads(line)

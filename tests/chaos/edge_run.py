@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -27,8 +27,12 @@ from voice_agent.runtime.pod.collector import settle
 
 QUIET = Manners(frame_ms=100, spoken_ms=(300, 900), thinks_s=(4.0, 12.0), answered_s=120.0, recorded_s=5.0)
 """Of many callers."""
-MANNERS = Manners(frame_ms=100, spoken_ms=(500, 2500), thinks_s=(0.5, 4.0), answered_s=120.0, recorded_s=5.0)
-"""Light enough for a hundred callers beside all pods on one machine of two cores."""
+MANNERS = Manners(
+    frame_ms=100, spoken_ms=(500, 2500), thinks_s=(0.5, 4.0), turns=(30, 110), answered_s=120.0, recorded_s=20.0
+)
+"""Light enough for a hundred callers beside all pods on one machine of two cores. A call lasts for five minutes, from
+two to eight; a take-over of one that lasts for an hour costs three times as much. What is stored is looked at by way of
+any pod, also of one that does not answer at the moment."""
 AT_ONCE = 16
 """So many connect at a time: the start of a run is no fault."""
 LEAST_PAUSE_S = 0.02
@@ -62,6 +66,12 @@ class EdgeVerdict(CallersVerdict):
     """Callers that the edges closed though nobody hung up, as they tell it."""
 
     @property
+    def began_on(self) -> dict[str, str]:
+        """The pod of each call's first connection."""
+        lines = [caller.call.line for caller in self.callers]
+        return {line.call_id: line.legs[0].pod for line in lines if line.legs}
+
+    @property
     def figures(self) -> dict[str, Any]:
         """The table."""
         found = self.totals
@@ -74,6 +84,7 @@ class EdgeVerdict(CallersVerdict):
             **self._struck,
             # Not while pods are timed: it would take their cores, longer each time.
             **(self._gaps if self.gone_on else {}),
+            "calls not taken at once": sum(caller.call.refused for caller in self.callers),
             "closes seen by callers": sum(caller.call.closed_with is not None for caller in self.callers),
             "callers lost by the edges": self.lost,
             "calls dropped": found.dropped,
@@ -132,15 +143,20 @@ def percentiles_ms(gaps: Sequence[float]) -> str:
     return f"{1000 * cuts[49]:.0f}, {1000 * cuts[98]:.0f}, {1000 * max(gaps):.0f} ({len(gaps):,})"
 
 
-def plain_callers(fleet: EdgeFleet, seeds: Sequence[int], manners: Manners) -> list[RehearsedCaller[TimedCall]]:
-    """One for each seed, spread over edges and habits."""
-    edges, habits, turn = cycle(fleet.edges), cycle(HABITS), asyncio.Semaphore(AT_ONCE)
-    return [
-        RehearsedCaller(
-            f"caller-{seed}", TimedCall(f"{edge.url}?model=echo", its, turn), fleet.record, SystemClock(), seed, manners
-        )
-        for seed, edge, its in zip(seeds, edges, habits, strict=False)
-    ]
+class Lines:
+    """On which callers call, one after the other; spread over edges and habits."""
+
+    def __init__(self, fleet: EdgeFleet, first_seed: int, manners: Manners) -> None:
+        self._fleet = fleet
+        self._seeds = count(first_seed)
+        self._manners = manners
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    def call(self, line: int) -> RehearsedCaller[TimedCall]:
+        """The next one."""
+        seed, edges = next(self._seeds), self._fleet.edges
+        call = TimedCall(f"{edges[line % len(edges)].url}?model=echo", HABITS[line % len(HABITS)], self._turn)
+        return RehearsedCaller(f"caller-{seed}", call, self._fleet.record, SystemClock(), seed, self._manners)
 
 
 async def chaos_over_edges(
@@ -156,7 +172,7 @@ async def chaos_over_edges(
             await fleet.until_well()
             settle()  # All that callers said is kept, and looked at again and again while pods are timed.
             await _talk(plan, fleet, chance, verdict, on_progress)
-            verdict.gone_on = [each for edge in fleet.edges for each in gone_on(edge)]
+            verdict.gone_on = [each for edge in fleet.edges for each in gone_on(edge, verdict.began_on)]
             verdict.lost = await fleet.lost()
             verdict.complaints = fleet.tracebacks()
         finally:
@@ -172,8 +188,8 @@ async def _talk(
     on_progress: Callable[[EdgeVerdict], None],
 ) -> None:
     began_s = time.monotonic()
-    seeds = range(plan.seed * 1000, plan.seed * 1000 + plan.callers)
-    verdict.begin(plain_callers(fleet, seeds, QUIET if plan.storm else MANNERS))
+    lines = Lines(fleet, plan.seed * 10_000, QUIET if plan.storm else MANNERS)
+    verdict.begin([lines.call(line) for line in range(plan.callers)], lines.call)
     await verdict.until_all_talk()
     faults = EdgeFaults(fleet, chance)
     if plan.storm:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from itertools import repeat
 from typing import NamedTuple, Self
 
+from voice_agent.client.refusals import CallFailed
 from voice_agent.rehearse.plain_call import Habits, PlainCall
 from voice_agent.rehearse.reply_playback import ReplyPlayback
 from voice_agent.rehearse.timeline import CallLine
+from voice_agent.retry import retry
+
+AGAIN_AFTER_S = 1.0
+MOST_DIALED = 5
 
 
 class Pause(NamedTuple):
@@ -42,12 +49,24 @@ class TimedCall(PlainCall):
         """`turn`: of the run, for those who connect at a time."""
         super().__init__(url, CallLine("", "plain"), time.time, habits)
         self.playback: TimedPlayback = TimedPlayback()
+        self.refused = 0
+        """How often it was not taken; then it calls again, as a person does."""
         self._turn = turn
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `CallFailed`."""
         async with self._turn:
-            return await super().__aenter__()
+            return await retry(
+                super().__aenter__,
+                repeat(AGAIN_AFTER_S, MOST_DIALED),
+                for_s=lambda error: math.inf if isinstance(error, CallFailed) else 0,
+                now_s=time.monotonic,
+                sleep=asyncio.sleep,
+                on_failure=self._not_taken,
+            )
+
+    def _not_taken(self, _: Exception) -> None:
+        self.refused += 1
 
     @property
     def closed_with(self) -> int | None:

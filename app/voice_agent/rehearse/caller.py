@@ -39,6 +39,8 @@ class Manners:
     typed: float = 0.25
     """So large a share of turns is typed."""
     thinks_s: tuple[float, float] = (0.4, 2.0)
+    turns: tuple[int, int] | None = None
+    """After so many it hangs up, at least the first, less than the second; None: it talks until it is enough."""
     answered_s: float = 60.0
     recorded_s: float = 5.0
     """Another pod shows what is stored, which may be a moment behind."""
@@ -97,12 +99,13 @@ class RehearsedCaller(Generic[AnyCall]):
     async def run(self, is_enough: Callable[[], bool]) -> None:
         """Talk until it is enough, check the conversation, hang up."""
         reading: asyncio.Task[None] | None = None
+        most = self._chance.randrange(*self._manners.turns) if self._manners.turns else None
         try:
             self.waits = "the first connect"
             async with self.call:
                 reading = asyncio.create_task(self._read())
                 await self.call.send(MANUAL)
-                while not is_enough():
+                while not is_enough() and self.talk.turns != most:
                     await self._turn(reading)
                     await self._clock.sleep(self._chance.uniform(*self._manners.thinks_s))
                 self.waits = "the record of the call"
