@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import httpx
 import orjson
@@ -19,6 +19,7 @@ from tests.waiting import until
 from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.sockets import open_socket
 from voice_agent.rehearse.caller import RehearsedCaller
+from voice_agent.rehearse.conversation import Found
 
 Change = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
@@ -160,6 +161,35 @@ async def test_a_caller_that_breaks_is_a_dropped_call() -> None:
     assert verdict.totals.dropped == 1
     assert "no such thing" in verdict.bad_callers[0]
     assert not verdict.is_clean
+
+
+async def test_callers_call_again_until_something_is_wrong() -> None:
+    """Every call is counted; a line on which one was dropped is silent, the others go on."""
+    verdict = CallersVerdict()
+    calls: list[int] = []
+
+    class Short:
+        """Done at once."""
+
+        def __init__(self, line: int) -> None:
+            self.name, self.found, self.call = f"{line}", Found(), Mock(call_id="call_a")
+            self._is_bad = line == 0 and calls.count(0) == 2
+
+        async def run(self, is_enough: Callable[[], bool]) -> None:
+            if self._is_bad:
+                self.found.dropped = "cut off"
+            await asyncio.sleep(0)
+
+    def again(line: int) -> Any:
+        calls.append(line)
+        return Short(line)
+
+    verdict.begin([again(0), again(1)], again)
+    await until(lambda: calls.count(1) >= 5)
+    await verdict.finish()
+    assert calls.count(0) == 2
+    assert len(verdict.callers) == len(calls)
+    assert verdict.totals.dropped == 1
 
 
 @pytest.mark.soak

@@ -11,7 +11,7 @@ import pybase64
 import pytest
 
 from tests.rehearse.scripted import Change, Event, QuickClock, ScriptedClient
-from voice_agent.rehearse.caller import RehearsedCaller
+from voice_agent.rehearse.caller import Manners, RehearsedCaller
 from voice_agent.rehearse.figures import faults
 from voice_agent.rehearse.rehearsed_call import RehearsedCall
 from voice_agent.rehearse.timeline import CallLine
@@ -21,7 +21,9 @@ NOT_SO_SOON = 12
 """An event in the middle of the first turns."""
 
 
-async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -> RehearsedCaller[RehearsedCall]:
+async def talked(
+    client: ScriptedClient, record: dict[str, Any] | None = None, manners: Manners | None = None
+) -> RehearsedCaller[RehearsedCall]:
     """A caller after some turns."""
     clock = QuickClock()
 
@@ -30,7 +32,7 @@ async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -
         return client.record if record is None else record
 
     call = RehearsedCall(client, CallLine("caller", "sdk"), clock.monotonic_s)
-    caller = RehearsedCaller("caller", call, read, clock, seed=3)
+    caller = RehearsedCaller("caller", call, read, clock, seed=3, manners=manners)
     await caller.run(lambda: caller.talk.turns >= TURNS)
     return caller
 
@@ -46,6 +48,16 @@ async def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert caller.found.is_clean, caller.found
     assert caller.talk.turns == TURNS
     assert [(leg.color, leg.pod) for leg in caller.call.line.legs] == [("blue", "blue-1")]
+
+
+async def test_a_caller_hangs_up_after_so_many_turns() -> None:
+    """Its call is checked as that of one who is told that it is enough."""
+    client = ScriptedClient()
+    caller = await talked(client, manners=Manners(turns=(2, 3)))
+    assert caller.talk.turns == 2
+    assert caller.found.is_clean, caller.found
+    caller = await talked(ScriptedClient(), record={"transcript": []}, manners=Manners(turns=(2, 3)))
+    assert caller.found.lost_words
 
 
 async def test_an_event_that_never_comes_is_found() -> None:
