@@ -51,6 +51,19 @@ async def test_items_are_read_by_a_command_where_that_is_bounded(
         await store.close()
 
 
+async def test_what_is_wrong_with_one_call_is_no_other_s(redis_url: str) -> None:
+    """They are asked for together."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store.commit([call_of(60, 10, 600)])
+    broken = store.keys.of_call("call_b")
+    await store._redis.set(broken[1], "no hash")
+    error, (items, owner) = await store._read_items([(broken, ()), (store.keys.of_call("call_a"), ())])
+    assert "WRONGTYPE" in str(error)
+    assert len(items) in (60, 120)  # A map, or names and values by turns.
+    assert owner == [b"1", b"made"]
+    await store.close()
+
+
 async def test_a_claim_that_is_overtaken_before_its_items_are_read_is_lost(redis_url: str) -> None:
     """They may be those that another owner has changed since."""
     store, other = RedisStore(redis_url, ttl_s=10), RedisStore(redis_url, ttl_s=10)

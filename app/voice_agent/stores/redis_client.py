@@ -86,14 +86,18 @@ class RedisClient(Store):
         return self._its_own(answer, about)
 
     async def _read_items(self, questions: Sequence[Question]) -> list[Any]:
-        """All items of calls of one node, each with the epoch and the claim that its record told afterwards."""
+        """All items of calls of one node, each with the epoch and the claim that its record told afterwards.
+
+        Answers that are errors of one call alone are among the answers.
+        """
         pairs = [(("HGETALL", keys[1]), ("HMGET", keys[0], "epoch", "claim")) for keys, _ in questions]
         node = await self._node_of(questions[0][0][0])
         answers = await ask_all(node, [command for pair in pairs for command in pair])
         for answer in answers:
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception) and not concerns_one_run(answer):
                 raise answer
-        return list(zip(answers[::2], answers[1::2], strict=True))
+        found = zip(answers[::2], answers[1::2], strict=True)
+        return [next((answer for answer in pair if isinstance(answer, Exception)), pair) for pair in found]
 
     async def _node_of(self, key: str) -> redis.Redis:
         return self._redis
