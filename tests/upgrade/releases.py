@@ -17,7 +17,8 @@ from unittest.mock import patch
 import orjson
 
 from voice_agent.call import beginnings, writes
-from voice_agent.call.changes import Snapshot
+from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.completeness import KEPT
 from voice_agent.call.item_order import Entry
 from voice_agent.call.record import CallRecord
 
@@ -34,6 +35,8 @@ RELEASE: ContextVar[Release] = ContextVar("release", default=Release.THIS)
 NEWEST_FIELDS = frozenset({"failed_up_to", "idle_from_ms"})
 """Of the record: what the release before does not know yet."""
 NEWEST_OF_RESPONSE = frozenset({"heard_ms"})
+COUNTED_BEFORE = 4
+"""So many numbers it writes of what the store holds (`completeness.KEPT`)."""
 ADDED = "added_later"
 """The name of all that the release after this one adds."""
 
@@ -45,6 +48,7 @@ def installed() -> Iterator[None]:
         for where, name, made in (
             (beginnings, "restore", _restoring),
             (writes, "encode_fields", _encoding),
+            (writes, "_count_kept", _counting),
             (Entry, "pack", _packing),
         ):
             stack.enter_context(patch.object(where, name, made(getattr(where, name))))
@@ -88,6 +92,15 @@ def _encoding(encode_fields: Any) -> Any:
                 known, _ = _parted(orjson.loads(fields["response"]), NEWEST_OF_RESPONSE)
                 fields["response"] = orjson.dumps({**call.response.extras, **known})
         return fields
+
+    return of_release
+
+
+def _counting(count_kept: Any) -> Any:
+    def of_release(call: CallRecord, write: CallWrite) -> None:
+        count_kept(call, write)
+        if RELEASE.get() is Release.BEFORE:
+            write.fields[KEPT] = b" ".join(write.fields[KEPT].split()[:COUNTED_BEFORE])
 
     return of_release
 

@@ -8,9 +8,19 @@ import orjson
 import pytest
 
 from tests.call.records import recorded
-from tests.upgrade.releases import ADDED, NEWEST_FIELDS, NEWEST_OF_RESPONSE, RELEASE, Release, added_to, installed
+from tests.upgrade.releases import (
+    ADDED,
+    COUNTED_BEFORE,
+    NEWEST_FIELDS,
+    NEWEST_OF_RESPONSE,
+    RELEASE,
+    Release,
+    added_to,
+    installed,
+)
 from voice_agent.call import beginnings, writes
 from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.completeness import KEPT
 from voice_agent.call.item_order import Entry, are_as_packed
 from voice_agent.call.record import CallRecord
 
@@ -76,7 +86,10 @@ def test_nothing_else_is_different(release: Release) -> None:
     """All other fields are written as this release writes them."""
     held = recorded("schema-2")
     usual, (_, write) = written_by(Release.THIS, held)[1], written_by(release, held)
-    others = NEWEST_FIELDS | {"response", ADDED}
+    others = NEWEST_FIELDS | {"response", ADDED, KEPT}
+    counts, usual_counts = write.fields[KEPT].split(), usual.fields[KEPT].split()
+    assert counts[:COUNTED_BEFORE] == usual_counts[:COUNTED_BEFORE]
+    assert len(counts) == (COUNTED_BEFORE if release is Release.BEFORE else COUNTED_BEFORE + 1)
     assert {name: value for name, value in write.fields.items() if name not in others} == {
         name: value for name, value in usual.fields.items() if name not in others
     }
