@@ -16,6 +16,7 @@ from voice_agent.retry import retry
 
 AGAIN_AFTER_S = 1.0
 MOST_DIALED = 5
+"""So often more, then the call is dropped."""
 
 
 class Pause(NamedTuple):

@@ -127,13 +127,12 @@ def _count_kept(call: CallRecord, write: CallWrite) -> None:
         stored.extend([entry.n for entry in write.speech])
     while stored and stored[0] < write.keep_speech_from:
         stored.popleft()
-    held, conversation = call.input_audio.saved, call.conversation
     write.fields[KEPT] = KEPT_FORMAT % (
-        len(conversation),
+        len(call.conversation),
         len(call.outbox),
         len(stored),
-        held,
-        conversation.packed_bytes,
+        call.input_audio.saved,
+        call.conversation.packed_bytes,
     )
 
 

@@ -76,11 +76,11 @@ class RedisClient(Store):
         script = self._scripts[name]
         return await self._ask_together(name, lambda runs: self._run_all(script, runs), (keys, arguments), again=again)
 
-    async def _ask_together(self, name: str, ask_all: AskAll, question: Question, *, again: bool) -> Any:
+    async def _ask_together(self, name: str, ask: AskAll, question: Question, *, again: bool) -> Any:
         """`name`: of what can be asked together."""
         gathered = self._gathered.get(name)
         if gathered is None:
-            gathered = self._gathered[name] = GatheredRuns(ask_all)
+            gathered = self._gathered[name] = GatheredRuns(ask)
         about = question[0][0]
         answer = await self._ask(lambda: gathered.ask(question), again=again, about=about)
         return self._its_own(answer, about)

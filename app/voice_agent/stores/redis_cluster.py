@@ -102,10 +102,10 @@ class ClusterStore(RedisStore):
                 answers[at] = answer
         return answers
 
-    async def _ask_together(self, name: str, ask_all: AskAll, question: Question, *, again: bool) -> Any:
+    async def _ask_together(self, name: str, ask: AskAll, question: Question, *, again: bool) -> Any:
         """By itself: calls of other nodes are not to wait for one that does not answer."""
         about = question[0][0]
-        [answer] = await self._ask(lambda: ask_all([question]), again=again, about=about)
+        [answer] = await self._ask(lambda: ask([question]), again=again, about=about)
         return self._its_own(answer, about)
 
     async def _node_of(self, key: str) -> redis.Redis:

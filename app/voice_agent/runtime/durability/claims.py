@@ -21,7 +21,6 @@ from voice_agent.stores.base import Claim, Claimed, NotClaimed, Store
 
 NAME_BYTES = 12
 """Of chance, in a claim's name."""
-LONG_CONVERSATION = 500
 LONG_CONVERSATION = 2_000
 """More items are read in a thread: twenty thousand take as long to read as other calls may have to wait, these 3 ms, or
 10 ms where another release has packed them. Fewer are not: a thread waits for the interpreter up to 5 ms each time that
