@@ -6,6 +6,7 @@ Here are the tests of `caller_socket`, too, and those of `pod_event_reader` and 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 from typing import Any
@@ -18,8 +19,10 @@ from websockets.exceptions import ConnectionClosed
 from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, ScriptedPods, edge_rig
 from tests.waiting import until
 from voice_agent.edge import edge_call, proxied_call, resuming
+from voice_agent.edge.appends import MAX_AT_ONCE, client_frame
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 from voice_agent.edge.edge_call import RESUMED
+from voice_agent.websocket.frames import text_frame
 from voice_agent.websocket.keepalive import PROBE
 
 AUDIO = bytes(range(240)) * 4
@@ -47,6 +50,29 @@ async def greet_all(pods: ScriptedPods) -> None:
 def numbers(caller: PlainCaller) -> list[str]:
     """Ids of what came behind the greeting."""
     return [event["event_id"] for event in caller.events[1:]]
+
+
+async def test_what_comes_in_one_piece_arrives_as_if_it_had_not() -> None:
+    """Both ways, with other messages between, and more than is passed on at once."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        pieces = [AUDIO[number:] for number in range(2 * MAX_AT_ONCE)]
+        events = [{"type": "input_audio_buffer.append", "audio": base64.b64encode(piece).decode()} for piece in pieces]
+        events.insert(3, {"type": "input_audio_buffer.commit"})
+        caller.socket.transport.write(b"".join(client_frame(orjson.dumps(event)) for event in events))
+        await pod.hear(len(events))
+        assert [event["type"] for event in pod.heard] == [event["type"] for event in events]
+        assert pod.audio == b"".join(pieces)
+        pod.socket.transport.write(b"".join(text_frame(orjson.dumps(text(number))) for number in range(1, 20)))
+        await caller.hear(20)
+        assert numbers(caller) == [f"evt_{number}" for number in range(1, 20)]
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        assert again.query["last_event_id"] == "evt_19"
+        await again.greet(19, call={"input_audio_bytes": len(pieces[0]) + 10})
+        await again.hear(len(events) - 1)
+        assert again.audio == b"".join(pieces)[len(pieces[0]) + 10 :]
 
 
 @pytest.mark.parametrize("code", [1012, 1011, 1013, 1001, 1006])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.speedups import apply_mask
 
-from voice_agent.edge.appends import client_frame, plain_audio_bytes, tail_of
+from voice_agent.edge.appends import MAX_AT_ONCE, client_frame, leading_appends, plain_audio_bytes, tail_of
 from voice_agent.edge.pod_events import event_in, event_number, number_of
 from voice_agent.edge.pod_frames import BrokenFrame, PodFrames
 from voice_agent.protocol.realtime import frame as event_text
@@ -96,6 +96,33 @@ def test_a_plain_append_is_one_to_the_pod_as_well(text: str, size: int | None) -
     assert plain_audio_bytes(text.encode()) == size
     if size is not None:
         assert len(parse(text).audio) == size  # type: ignore[union-attr]  # an append
+
+
+APPENDED = client_frame(f'{{"type":"input_audio_buffer.append","audio":"{B64}"}}'.encode())
+OTHER = client_frame(b'{"type":"input_audio_buffer.append","event_id":"a","audio":"%b"}' % B64.encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (APPENDED, 1),
+        (APPENDED * 3, 3),
+        (APPENDED * (MAX_AT_ONCE + 1), MAX_AT_ONCE),
+        (APPENDED * 2 + OTHER + APPENDED, 2),
+        (APPENDED * 2 + APPENDED[:-1], 2),
+        (APPENDED + APPENDED[:7], 1),
+        (APPENDED[:-1], 0),
+        (OTHER + APPENDED, 0),
+        (b"\x01" + APPENDED[1:], 0),
+        (APPENDED + control_frame(PING, b"x"), 1),
+        (b"", 0),
+    ],
+)
+def test_the_appends_with_which_bytes_begin_stay_in_their_frames(data: bytes, count: int) -> None:
+    """As many as are whole and plain, a few at most; the rest begins where they end."""
+    appends, end = leading_appends(data)
+    assert appends == [(APPENDED, len(AUDIO))] * count
+    assert data[:end] == APPENDED * count
 
 
 @pytest.mark.parametrize("skipped", [0, 1, 199])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
-from websockets.speedups import apply_mask
 
 from tests.edge.rig import CALL_ID, PCM, TOKEN, ULAW
 from voice_agent.call.closing import CloseCode
@@ -15,7 +14,9 @@ from voice_agent.edge import caller_messages, proxied_call
 from voice_agent.edge.appends import client_frame
 from voice_agent.edge.caller_messages import CallerMessages, TooMuchJson
 from voice_agent.edge.event_ids import EventIds
+from voice_agent.edge.pod_frames import PodFrames
 from voice_agent.edge.proxied_call import ProxiedCall
+from voice_agent.websocket.frame_reader import FrameReader
 from voice_agent.websocket.frames import payload_start, text_frame
 
 TAG = "0123abcd"
@@ -32,8 +33,8 @@ class RecordingCaller:
         self.asked: list[Callable[[], None]] = []
         """To be called once it answers a probe."""
 
-    def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
-        self.events.append(orjson.loads(frame[payload_start(frame) :]))
+    def pass_on(self, data: bytes, number: int, *, counts: bool) -> None:
+        self.events += [orjson.loads(frame[payload_start(frame) :]) for frame in PodFrames().feed(data)]
         self.numbers.append((number, counts))
 
     def fail(self, code: int, reason: str) -> None:
@@ -51,9 +52,12 @@ class RecordingPod:
         self.is_paused = False
         self.heard: list[Any] = []
 
-    def write(self, frame: bytes) -> None:
-        start = payload_start(frame)
-        self.heard.append(orjson.loads(apply_mask(frame[start:], frame[start - 4 : start])))
+    def write(self, data: bytes) -> None:
+        reader = FrameReader(len(data))
+        reader.feed(data)
+        while reader.has_more:
+            if message := reader.read():
+                self.heard.append(orjson.loads(cast("str", message[1])))
 
     def pause(self, *, paused: bool) -> None:
         self.is_paused = paused
@@ -99,15 +103,15 @@ class CallUnderTest:
 
     def append(self, size: int) -> bool:
         """The caller sends an append without an id; its audio is its size, in base64 of so many bytes."""
-        return self.call.take_audio(append_frame(size), size)
+        return self.call.take_audio(frame := append_frame(size), [(frame, size)])
 
     def hear(self, **event: Any) -> None:
         """The pod sends an event."""
-        self.call.frame_came(text_frame(orjson.dumps(event)))
+        self.call.frames_came([text_frame(orjson.dumps(event))])
 
     def text(self, number: int) -> None:
         """The pod sends one that goes to the caller as it is."""
-        self.hear(event_id=f"evt_{number}", type="response.output_text.delta", delta="x")
+        self.hear(**delta(number))
 
     def goes_on(self, number: int, **call: Any) -> RecordingPod | None:
         """Another pod greets; None if that is the end."""
@@ -124,6 +128,11 @@ def proxied(caller: RecordingCaller) -> ProxiedCall:
         ListenerThatNotes([]),
         acknowledges=True,
     )
+
+
+def delta(number: int) -> dict[str, Any]:
+    """An event that goes to the caller as it is."""
+    return {"event_id": f"evt_{number}", "type": "response.output_text.delta", "delta": "x"}
 
 
 def append_frame(size: int) -> bytes:
@@ -178,7 +187,7 @@ def test_a_next_pod_whose_greeting_is_no_event_ends_the_call() -> None:
 def test_what_cannot_be_read_of_a_pod_goes_on_as_it_is() -> None:
     """A pod of ours sends none; an event without a number is not passed on, for it could not come once."""
     line = CallUnderTest(number=3)
-    line.call.frame_came(text_frame(b"[1]"))
+    line.call.frames_came([text_frame(b"[1]")])
     line.hear(type="rate_limits.updated")
     assert line.caller.numbers == [(3, False), (3, False)]
     assert line.call.newest == 3
@@ -198,6 +207,46 @@ def test_each_event_goes_to_the_caller_once(acknowledges: bool) -> None:
     assert line.caller.events[2]["error"] == {"event_id": "mine"}
     assert line.caller.numbers[1:] == [(1, acknowledges), (2, acknowledges), (3, acknowledges)]
     assert line.call.newest == 3
+
+
+@pytest.mark.parametrize("odd", ["none", "known", "read", "unnumbered"])
+def test_what_comes_together_goes_on_in_one_piece_and_in_order(odd: str) -> None:
+    """As far as each is new and none has to be read; else one after the other, as if each had come alone."""
+    line = CallUnderTest(number=4)
+    events: list[dict[str, Any]] = [delta(5), delta(6), delta(7)]
+    if odd == "known":
+        events.insert(2, delta(4))
+    elif odd == "read":
+        events[1] = {"event_id": "evt_6", "type": "error", "error": {"event_id": None}}
+    elif odd == "unnumbered":
+        events.insert(1, {"type": "call.received", "input_audio_bytes": 0, "last_client_event_id": None})
+    line.call.frames_came([text_frame(orjson.dumps(event)) for event in events])
+    assert [event["event_id"] for event in line.caller.events[1:]] == ["evt_5", "evt_6", "evt_7"]
+    assert line.caller.numbers[1:] == ([(7, True)] if odd == "none" else [(5, True), (6, True), (7, True)])
+    line.text(7)
+    assert len(line.caller.events) == 4
+
+
+def test_the_end_of_a_replay_may_come_together_with_the_rest() -> None:
+    """What the pod lacks is sent behind it all the same."""
+    line = CallUnderTest()
+    line.append(300)
+    pod = line.goes_on(0, newest_event_id="evt_3")
+    assert pod is not None
+    line.call.frames_came([text_frame(orjson.dumps(delta(number))) for number in (1, 2, 3)])
+    assert len(pod.heard) == 1
+    assert not line.call.is_away
+
+
+def test_appends_that_come_together_are_kept_one_by_one() -> None:
+    """They go to the pod in one piece; to the next one goes what it lacks, from the middle of one on."""
+    line = CallUnderTest()
+    appends = [(append_frame(size), size) for size in (300, 600, 150)]
+    assert line.call.take_audio(b"".join(frame for frame, _ in appends), appends)
+    assert [len(event["audio"]) for event in line.pod.heard] == [400, 800, 200]
+    pod = line.goes_on(0, input_audio_bytes=360)
+    assert pod is not None
+    assert [len(event["audio"]) for event in pod.heard] == [720, 200]
 
 
 def test_what_the_pod_says_of_the_callers_own_is_the_edges() -> None:
@@ -249,7 +298,7 @@ def test_a_server_without_calls_is_passed_on_whatever_it_says() -> None:
     call = proxied(caller)
     call.begin(pod, text_frame(b'{"type":"session.created","event_id":"event_a","session":{}}'))
     for text in (b'{"type":"error","event_id":"event_b"}', b"{}", b'{"event_id":"evt_0","type":"x"}', b"[1]"):
-        call.frame_came(text_frame(text))
+        call.frames_came([text_frame(text)])
     assert len(caller.numbers) == 5
     call.acknowledge(3)
     assert pod.heard == []

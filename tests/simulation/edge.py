@@ -28,6 +28,8 @@ from voice_agent.edge.dialing import DIAL_S, PodRefused, PodUnreachable
 from voice_agent.edge.edge import Edge
 from voice_agent.edge.edge_call import EdgeCall
 from voice_agent.edge.event_ids import EventIds
+from voice_agent.edge.pod_events import number_of
+from voice_agent.edge.pod_frames import PodFrames
 from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.resuming import POD_HEADER, Resuming
 from voice_agent.errors import ConnectionRefused
@@ -55,6 +57,8 @@ MOST_UNREAD = 20
 CLOSE_S = 0.5
 CAPACITY = 10
 CONGESTED_SHARE = 0.01
+LATE_SHARE, MOST_LATE_S = 0.05, 0.1
+"""Of what pods send, so much is read late, together with what came meanwhile."""
 ALONE_SHARE = 0.7
 """Of the messages, so many come in a read of their own."""
 
@@ -177,7 +181,16 @@ class PodTransport(asyncio.Transport):
                 self._closed(self.connection.reason)
                 self._protocol.data_received(close_frame(message, self.connection.reason))
             else:
-                self._protocol.data_received(message if isinstance(message, bytes) else text_frame(message.encode()))
+                if self._random.random() < LATE_SHARE:
+                    await asyncio.sleep(MOST_LATE_S * self._random.random())
+                together = [message, *down.get_more(lambda one: isinstance(one, str | bytes))]
+                if not self._is_lost:
+                    self._protocol.data_received(b"".join(map(_framed, together)))
+
+
+def _framed(message: str | bytes) -> bytes:
+    """What a pod sent, as frames: control frames are."""
+    return message if isinstance(message, bytes) else text_frame(message.encode())
 
 
 class _Arriving(Lane):
@@ -264,14 +277,17 @@ class CallerLink:
     def _take(self, listener: CallerListener, message: str | bytes) -> bool:
         """As `CallerSocket`; what came together with something else is taken as any message."""
         text = message.encode() if isinstance(message, str) and self._random.random() < ALONE_SHARE else b""
-        size = plain_audio_bytes(text)
-        return listener.take(message) if size is None else listener.take_audio(client_frame(text), size)
+        if (size := plain_audio_bytes(text)) is None:
+            return listener.take(message)
+        frame = client_frame(text)
+        return listener.take_audio(frame, [(frame, size)])
 
-    def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
+    def pass_on(self, data: bytes, number: int, *, counts: bool) -> None:
         """See `CallerSocket`."""
         self._witness.heard(self.call_id, number)
-        self._unread += 1
-        self.down.put((number, frame[payload_start(frame) :].decode()))
+        for frame in PodFrames().feed(data):
+            self._unread += 1
+            self.down.put((number_of(frame) or number, frame[payload_start(frame) :].decode()))
         self._look_whether_slow()
 
     def fail(self, code: int, reason: str) -> None:

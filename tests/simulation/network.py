@@ -266,6 +266,13 @@ class Lane:
             await self._reader
         return self._inbox.popleft()
 
+    def get_more(self, wanted: Callable[[Any], bool]) -> list[Any]:
+        """What else has arrived, as far as it is wanted."""
+        more = []
+        while self._inbox and wanted(self._inbox[0]):
+            more.append(self._inbox.popleft())
+        return more
+
 
 class Connection(Transport):
     """A WebSocket between a caller and a pod; the pod's side is a `Transport`."""

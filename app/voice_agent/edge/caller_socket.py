@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
-from websockets.speedups import apply_mask
-
-from voice_agent.edge.appends import plain_audio_bytes
+from voice_agent.edge.appends import Append, leading_appends
 from voice_agent.edge.raw_transport import RawTransport, unacknowledged_bytes
 from voice_agent.runtime.budget import Holder
 from voice_agent.web.served_socket import Connections, ServedSocket
 from voice_agent.web.tls_transport import TlsTransport
-from voice_agent.websocket.frames import is_text_frame
 
 MAX_UNREAD_BYTES = 1024 * 1024
 """So much may wait for a caller who does not read; then nothing more is read from the pod."""
@@ -24,8 +22,8 @@ MAX_UNACKNOWLEDGED_EVENTS = 4096
 class CallerListener(Protocol):
     """What is done with what a caller sends."""
 
-    def take_audio(self, frame: bytes, size: int) -> bool:
-        """An append without an id, in its own frame, with so many bytes of audio. False: not now."""
+    def take_audio(self, data: bytes, appends: Sequence[Append]) -> bool:
+        """Appends without an id, and their frames as they came, one behind the other. False: not now."""
 
     def take(self, message: str | bytes) -> bool:
         """Any other message, as `MessageReceiver` gives it. False: not now."""
@@ -68,13 +66,12 @@ class CallerSocket(ServedSocket):
             if (code := await receiver.pass_messages(listener.take)) is not None:
                 return code
 
-    def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
-        """Send an event in the frame in which it came. `counts`: it is to be known when the caller has it."""
+    def pass_on(self, data: bytes, number: int, *, counts: bool) -> None:
+        """See `CallerWriter`."""
         if self._writer.is_open:
-            transport = self._transport
-            transport.write(frame)
+            self._transport.write(data)
             if counts:
-                self._passed_bytes += len(frame)
+                self._passed_bytes += len(data)
                 ends_at = self._passed_bytes if self._raw is None else self._raw.queued_bytes
                 self._sent.append((number, ends_at))
 
@@ -101,18 +98,14 @@ class CallerSocket(ServedSocket):
     # --- asyncio.Protocol -------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """As `WebSocket` does; one append without an id, which is nearly all, is not taken out of its frame."""
-        receiver, scheduler = self._receiver, self._scheduler
-        if (
-            receiver.take is not None
-            and self._listener is not None
-            and self._reader.is_idle
-            and is_text_frame(data)
-            and (scheduler.clock() < scheduler.ends_s or scheduler.has_time())
-        ):
-            size = plain_audio_bytes(apply_mask(data[8:], data[4:8]))
-            if size is not None and self._listener.take_audio(data, size):
-                return
+        """As `WebSocket` does; appends without an id, which is nearly all, are not taken out of their frames."""
+        if self._receiver.take is not None and self._listener is not None and self._reader.is_idle:
+            appends, end = leading_appends(data)
+            if end == len(data):
+                if self._listener.take_audio(data, appends):
+                    return
+            elif end and self._listener.take_audio(data[:end], appends):
+                data = data[end:]
         super().data_received(data)
 
     def pause_writing(self) -> None:

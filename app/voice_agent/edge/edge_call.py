@@ -107,7 +107,7 @@ class EdgeCall:
         self.take_audio = proxied.take_audio
         self.take = proxied.take
         self.caller_is_slow = proxied.caller_is_slow
-        self.frame_came = proxied.frame_came
+        self.frames_came = proxied.frames_came
         self.limit_reached = observer.limit_reached
 
     @property

@@ -37,8 +37,7 @@ DEAD_S = 3.0
 """After so long it is taken for gone: its host may have vanished without a word. A pod answers from its event loop,
 however busy; if that stands still for so long its callers have lost it already, and a move costs them less."""
 
-_TEXT = FINAL | TEXT
-_BINARY = FINAL | BINARY
+_MESSAGES = (FINAL | TEXT, FINAL | BINARY)
 _CLOSE = FINAL | CLOSE
 _PING = FINAL | PING
 
@@ -46,8 +45,8 @@ _PING = FINAL | PING
 class PodListener(Protocol):
     """What is done with what a pod sends."""
 
-    def frame_came(self, frame: bytes) -> None:
-        """A whole message, in its frame."""
+    def frames_came(self, frames: list[bytes]) -> None:
+        """Whole messages, each in its frame."""
 
     def pod_gone(self, code: int, reason: str) -> None:
         """The connection is over; nothing comes any more."""
@@ -96,8 +95,7 @@ class PodSocket(asyncio.Protocol):
         """Give the listener what comes behind the first message."""
         self._listener = listener
         waiting, self._waiting = self._waiting, []
-        for frame in waiting:
-            listener.frame_came(frame)
+        listener.frames_came(waiting)
         if self.closed is not None:
             listener.pod_gone(*self.closed)
         else:
@@ -160,15 +158,12 @@ class PodSocket(asyncio.Protocol):
             self._end(CloseCode.ABNORMAL_CLOSURE, str(broken))
             self._transport.abort()
             return
-        listener = self._listener
         for frame in frames:
-            first = frame[0]
-            if first != _TEXT and first != _BINARY:  # noqa: PLR1714 - quicker than a set
-                self._control_came(frame)
-            elif listener is not None:
-                listener.frame_came(frame)
-            elif self._cut is None:
-                self._came_early(frame)
+            if frame[0] not in _MESSAGES or self._listener is None:
+                self._each_came(frames)
+                return
+        if self._listener is not None:
+            self._listener.frames_came(frames)
 
     def eof_received(self) -> None:
         """The transport closes by itself."""
@@ -190,6 +185,16 @@ class PodSocket(asyncio.Protocol):
         self._end(CloseCode.ABNORMAL_CLOSURE, "")
 
     # --- inside -----------------------------------------------------------------
+
+    def _each_came(self, frames: list[bytes]) -> None:
+        listener = self._listener
+        for frame in frames:
+            if frame[0] not in _MESSAGES:
+                self._control_came(frame)
+            elif listener is not None:
+                listener.frames_came([frame])
+            elif self._cut is None:
+                self._came_early(frame)
 
     def _came_early(self, frame: bytes) -> None:
         if self.greeting.done():

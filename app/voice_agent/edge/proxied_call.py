@@ -11,7 +11,7 @@ connections at once. `EdgeCall` does what has to be waited for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -21,7 +21,7 @@ from voice_agent.call.closing import MAY_RESUME, CloseCode
 from voice_agent.call.event_ids import event_id
 from voice_agent.client.client_line import ClientLine
 from voice_agent.client.session_events import call_info
-from voice_agent.edge.appends import client_frame, tail_of
+from voice_agent.edge.appends import Append, client_frame, tail_of
 from voice_agent.edge.caller_messages import CallerMessages, MessageKind, TooMuchJson, unchanged
 from voice_agent.edge.pod_event_reader import PodEventReader
 from voice_agent.edge.pod_events import event_in, event_number, number_of
@@ -39,8 +39,11 @@ log = structlog.get_logger(__name__)
 class CallerWriter(Protocol):
     """Where events of pods go: `CallerSocket`."""
 
-    def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
-        """Send an event in the frame in which it came. `counts`: it is to be known when the caller has it."""
+    def pass_on(self, data: bytes, number: int, *, counts: bool) -> None:
+        """Send an event in the frame in which it came, or several, of which `number` is the newest.
+
+        `counts`: it is to be known when the caller has it.
+        """
 
     def fail(self, code: int, reason: str) -> None:
         """Tell the caller what it did wrong, and read no more of it."""
@@ -87,7 +90,7 @@ class PendingRewind(NamedTuple):
 
 
 class ProxiedCall:
-    """`take_audio`, `take` and `caller_is_slow` are the caller's side, `frame_came` is the pod's."""
+    """`take_audio`, `take` and `caller_is_slow` are the caller's side, `frames_came` is the pod's."""
 
     def __init__(
         self,
@@ -200,17 +203,18 @@ class ProxiedCall:
 
     # --- the caller's side ----------------------------------------------------------
 
-    def take_audio(self, frame: bytes, size: int) -> bool:
-        """The path of every frame."""
+    def take_audio(self, data: bytes, appends: Sequence[Append]) -> bool:
+        """The path of every frame: see `CallerListener`."""
         line, pod = self._line, self._pod
         if pod.is_congested or (line.held_bytes > MAX_KEPT_BYTES and not self._has_room()):
             return False
         if self.token:
-            line.add_audio(frame, size)
+            for frame, size in appends:
+                line.add_audio(frame, size)
         if self.is_away:
             self.caller_is_there()
         else:
-            pod.write(frame)
+            pod.write(data)
         return True
 
     def take(self, message: str | bytes) -> bool:
@@ -255,8 +259,30 @@ class ProxiedCall:
 
     # --- the pod's side -------------------------------------------------------------
 
-    def frame_came(self, frame: bytes) -> None:
-        """The path of every event."""
+    def frames_came(self, frames: list[bytes]) -> None:
+        """The path of every event. Several come together when the edge is late: in one piece they cost less each."""
+        if len(frames) > 1 and self._pass_on_all(frames):
+            return
+        for frame in frames:
+            self._frame_came(frame)
+
+    # --- inside -----------------------------------------------------------------------
+
+    def _pass_on_all(self, frames: list[bytes]) -> bool:
+        """Pass on events none of which has to be read, and all of which are new. False: one after the other."""
+        newest = self.newest
+        for frame in frames:
+            number = number_of(frame)
+            if number is None or number <= newest:
+                return False
+            newest = number
+        if self._rewinds is not None:
+            return False
+        self.newest = newest
+        self._caller.pass_on(b"".join(frames), newest, counts=self._acknowledges)
+        return True
+
+    def _frame_came(self, frame: bytes) -> None:
         number = number_of(frame)
         if number is None:
             self._read(frame)
@@ -265,8 +291,6 @@ class ProxiedCall:
             self._caller.pass_on(frame, number, counts=self._acknowledges)
             if self._rewinds is not None:
                 self._rewind_if_replayed()
-
-    # --- inside -----------------------------------------------------------------------
 
     def _has_room(self) -> bool:
         """Whether more of the caller may be kept; what an attached pod has is forgotten for it, the oldest first."""

@@ -32,6 +32,8 @@ LONG_BYTES = 0x10000
 """From so many on, it takes eight."""
 MAX_CONTROL_BYTES = 125
 MASK_BYTES = 4
+TEXT_HEAD_BYTES = 8
+"""Of a client's message of 126 bytes to 64 kB: first byte, length, mask."""
 
 _HOT_FIRST = FINAL | TEXT
 _HOT_SECOND = MASKED | TWO_BYTES
@@ -61,10 +63,13 @@ def only_text(data: bytes) -> str | None:
         return None
 
 
-def is_text_frame(data: bytes) -> bool:
-    """Whether bytes of a client are one whole text message in one frame of 126 bytes to 64 kB."""
-    size = len(data) - 8
-    return size >= 0 and data[0] == _HOT_FIRST and data[1] == _HOT_SECOND and data[2] << 8 | data[3] == size
+def text_frame_bytes(data: bytes, at: int) -> int:
+    """Size of the frame that begins there, if it is a client's whole text message of 126 bytes to 64 kB; else 0."""
+    room = len(data) - at
+    if room < TEXT_HEAD_BYTES or data[at] != _HOT_FIRST or data[at + 1] != _HOT_SECOND:
+        return 0
+    size = (data[at + 2] << 8 | data[at + 3]) + TEXT_HEAD_BYTES
+    return size if size <= room else 0
 
 
 def text_frame(payload: bytes) -> bytes:
