@@ -23,7 +23,7 @@ from loadtest.peers import table, venvs
 from loadtest.peers.comparing import Extent, compare, compare_at
 from loadtest.peers.contenders import BASELINE, HERE, TALK, chosen
 from loadtest.peers.environment import NotStarted
-from loadtest.peers.fronting import edge_cost
+from loadtest.peers.fronting import CALLS, edge_cost
 from loadtest.peers.guard import Outcome, Stored
 from loadtest.peers.guarding import hold, ratios_now
 from loadtest.peers.holding import Refused
@@ -110,6 +110,7 @@ def guard_command(
 def edge_command(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each measure.")] = 4,
     seconds: Annotated[float, typer.Option(min=1.0, help="Length of each run.")] = 4.0,
+    latency_calls: Annotated[int, typer.Option(min=1, help="Calls that talk where latency is looked at.")] = CALLS,
     as_json: AsJson = False,
 ) -> None:
     """What an edge costs: CPU a frame by the bare echo's, added latency, memory a call. Exit 1 if it is too much.
@@ -120,7 +121,7 @@ def edge_command(
     """
     with _plain_errors(), _progress() as tell:
         venvs.ensure(chosen([BASELINE]), tell)
-        found = _run(edge_cost(rounds, seconds, tell))
+        found = _run(edge_cost(rounds, seconds, tell, latency_calls))
     verdicts = found.verdicts()
     if as_json:
         told = {**vars(found), "added_ms": found.added_ms, "targets": [vars(one) for one in verdicts]}

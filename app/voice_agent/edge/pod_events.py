@@ -6,6 +6,7 @@ only errors, greetings, other events of the session and the pod's messages to th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -30,6 +31,16 @@ def number_of(frame: bytes) -> int | None:
     if end < 0 or not frame.startswith(_TYPE, end) or frame.startswith(READ, kind):
         return None
     return int(frame[start:end])
+
+
+def newest_if_new(frames: Sequence[bytes], newest: int) -> int:
+    """The number of the last event; 0 unless all go to the caller as they came, each newer than the one before."""
+    for frame in frames:
+        number = number_of(frame)
+        if number is None or number <= newest:
+            return 0
+        newest = number
+    return newest
 
 
 def event_in(frame: bytes) -> dict[str, Any] | None:

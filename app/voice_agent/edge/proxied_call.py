@@ -24,7 +24,7 @@ from voice_agent.client.session_events import call_info
 from voice_agent.edge.appends import Append, client_frame, tail_of
 from voice_agent.edge.caller_messages import CallerMessages, MessageKind, TooMuchJson, unchanged
 from voice_agent.edge.pod_event_reader import PodEventReader
-from voice_agent.edge.pod_events import event_in, event_number, number_of
+from voice_agent.edge.pod_events import event_in, event_number, newest_if_new, number_of
 from voice_agent.websocket.frames import text_frame
 
 COME_BACK_AFTER = MAY_RESUME | {CloseCode.NO_STATUS_RCVD}
@@ -261,36 +261,21 @@ class ProxiedCall:
 
     def frames_came(self, frames: list[bytes]) -> None:
         """The path of every event. Several come together when the edge is late: in one piece they cost less each."""
-        if len(frames) > 1 and self._pass_on_all(frames):
+        if len(frames) > 1 and self._rewinds is None and (newest := newest_if_new(frames, self.newest)):
+            self.newest = newest
+            self._caller.pass_on(b"".join(frames), newest, counts=self._acknowledges)
             return
         for frame in frames:
-            self._frame_came(frame)
+            number = number_of(frame)
+            if number is None:
+                self._read(frame)
+            elif number > self.newest or not self.token:
+                self.newest = number
+                self._caller.pass_on(frame, number, counts=self._acknowledges)
+                if self._rewinds is not None:
+                    self._rewind_if_replayed()
 
     # --- inside -----------------------------------------------------------------------
-
-    def _pass_on_all(self, frames: list[bytes]) -> bool:
-        """Pass on events none of which has to be read, and all of which are new. False: one after the other."""
-        newest = self.newest
-        for frame in frames:
-            number = number_of(frame)
-            if number is None or number <= newest:
-                return False
-            newest = number
-        if self._rewinds is not None:
-            return False
-        self.newest = newest
-        self._caller.pass_on(b"".join(frames), newest, counts=self._acknowledges)
-        return True
-
-    def _frame_came(self, frame: bytes) -> None:
-        number = number_of(frame)
-        if number is None:
-            self._read(frame)
-        elif number > self.newest or not self.token:
-            self.newest = number
-            self._caller.pass_on(frame, number, counts=self._acknowledges)
-            if self._rewinds is not None:
-                self._rewind_if_replayed()
 
     def _has_room(self) -> bool:
         """Whether more of the caller may be kept; what an attached pod has is forgotten for it, the oldest first."""

@@ -14,6 +14,7 @@ from loadtest.peers.load import Load, run_load
 GOOD = EdgeCost(
     us={BASELINE: 50.0, EDGE: 40.0},
     ratio=0.8,
+    calls=200,
     p99_ms={DIRECT: [1.0, 2.0, 3.0], EDGE: [2.0, 3.5, 9.0]},
     idle_kb=27.0,
     talking_kb=140.0,
