@@ -18,7 +18,15 @@ from voice_agent.edge.pod_events import event_in, event_number, number_of
 from voice_agent.edge.pod_frames import BrokenFrame, PodFrames
 from voice_agent.protocol.realtime import frame as event_text
 from voice_agent.protocol.realtime import parse
-from voice_agent.websocket.frames import PING, close_frame, control_frame, payload_start, text_frame
+from voice_agent.websocket.frames import (
+    PING,
+    TEXT,
+    close_frame,
+    control_frame,
+    masked_message,
+    payload_start,
+    text_frame,
+)
 
 SIZES = st.one_of(st.integers(0, 200), st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000]))
 
@@ -98,31 +106,30 @@ def test_a_plain_append_is_one_to_the_pod_as_well(text: str, size: int | None) -
         assert len(parse(text).audio) == size  # type: ignore[union-attr]  # an append
 
 
-APPENDED = client_frame(f'{{"type":"input_audio_buffer.append","audio":"{B64}"}}'.encode())
-OTHER = client_frame(b'{"type":"input_audio_buffer.append","event_id":"a","audio":"%b"}' % B64.encode())
+APPENDED = masked_message(TEXT, b'{"type":"input_audio_buffer.append","audio":"%b"}' % B64.encode(), b"mask")
+NAMED = masked_message(TEXT, b'{"type":"input_audio_buffer.append","event_id":"a","audio":""}', b"mask")
 
 
 @pytest.mark.parametrize(
-    ("data", "count"),
+    ("count", "rest"),
     [
-        (APPENDED, 1),
-        (APPENDED * 3, 3),
-        (APPENDED * (MAX_AT_ONCE + 1), MAX_AT_ONCE),
-        (APPENDED * 2 + OTHER + APPENDED, 2),
-        (APPENDED * 2 + APPENDED[:-1], 2),
-        (APPENDED + APPENDED[:7], 1),
-        (APPENDED[:-1], 0),
-        (OTHER + APPENDED, 0),
-        (b"\x01" + APPENDED[1:], 0),
-        (APPENDED + control_frame(PING, b"x"), 1),
-        (b"", 0),
+        (1, b""),
+        (3, b""),
+        (MAX_AT_ONCE, APPENDED),
+        (2, NAMED + APPENDED),
+        (2, APPENDED[:-1]),
+        (1, APPENDED[:7]),
+        (0, b"\x01" + APPENDED[1:]),
+        (1, control_frame(PING, b"x")),
+        (0, b""),
     ],
+    ids=["one", "three", "many", "one with an id", "a part", "a part of a head", "a fragment", "a ping", "nothing"],
 )
-def test_the_appends_with_which_bytes_begin_stay_in_their_frames(data: bytes, count: int) -> None:
+def test_the_appends_with_which_bytes_begin_stay_in_their_frames(count: int, rest: bytes) -> None:
     """As many as are whole and plain, a few at most; the rest begins where they end."""
-    appends, end = leading_appends(data)
+    appends, end = leading_appends(APPENDED * count + rest)
     assert appends == [(APPENDED, len(AUDIO))] * count
-    assert data[:end] == APPENDED * count
+    assert end == len(APPENDED) * count
 
 
 @pytest.mark.parametrize("skipped", [0, 1, 199])

@@ -25,7 +25,7 @@ WITHIN = 3000
 SHOWN_BY = {
     "unknown fields dropped": 1892,
     "ids of other pods unknown": 80,
-    "unsent dropped at a drain": 1575,
+    "unsent dropped at a drain": 5575,
     "no look during a replay": 85,
     "another edge's claim is the end": 7041,
     "act done twice": 373,
