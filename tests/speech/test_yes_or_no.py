@@ -133,11 +133,11 @@ def test_a_worker_asks_for_an_answer_where_the_clip_says_so() -> None:
     """And an engine that knows no difference hears as ever."""
 
     class Plain:
-        def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> str:
+        def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str = "") -> str:
             return "anything"
 
     class Answering(Plain):
-        def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str) -> str:
+        def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str = "") -> str:
             return "yes"
 
     work = worker._Work()

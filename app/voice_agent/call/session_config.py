@@ -127,6 +127,12 @@ def spoken_language(fields: Mapping[str, Any]) -> str:
     return (fields["audio"]["input"]["transcription"] or {}).get("language") or ""
 
 
+def transcription_prompt(fields: Mapping[str, Any]) -> str:
+    """What the client says may be said: its prompt, and its keywords behind it; else ""."""
+    asked = fields["audio"]["input"]["transcription"] or {}
+    return " ".join(part for part in (asked.get("prompt"), ", ".join(asked.get("keywords") or ())) if part)
+
+
 def transcription_on(session: Mapping[str, Any]) -> bool:
     """Whether the caller wants to be told what was understood."""
     return session["audio"]["input"]["transcription"] is not None

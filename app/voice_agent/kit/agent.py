@@ -151,6 +151,14 @@ class Agent:
         """
         return False
 
+    def transcription_prompt(self, language: str) -> str:
+        """What its callers may say, as a sentence or two of theirs: their ear finds such words sooner. "": nothing.
+
+        `language`: as ISO 639-1, "" where it is not known. Not asked where the client's session has a prompt of its
+        own. To be answered at once. An ear that hears noise may take it for what it was told: no "yes" should be in it.
+        """
+        return ""
+
     async def run(self, call: Call) -> None:
         """Handle the events of a call, on this pod, until it ends or goes to another; then it is cancelled.
 

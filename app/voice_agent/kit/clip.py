@@ -18,6 +18,8 @@ class Clip:
     """What is spoken in it, as ISO 639-1, where that is known; else ""."""
     yes_or_no: bool = False
     """The caller was asked a question that a yes or a no answers, and may have said anything."""
+    prompt: str = ""
+    """What could be said before it, in the words that are likely in it. An ear may go by it, as OpenAI's do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,13 @@ Voice = Annotated[
 class _Transcription(TypedDict, total=False):
     model: Annotated[str, text(128), Taken("no effect", "the agent hears as it hears")]
     language: Annotated[str, text(32), AGENT]
-    prompt: Annotated[str, text(8 * KIB), NO_EFFECT]
+    prompt: Annotated[str, text(8 * KIB), Taken("agent", "an ear may go by it, in place of the agent's own")]
     delay: Annotated[Literal["minimal", "low", "medium", "high", "xhigh"], NO_EFFECT]
-    keywords: Annotated[list[Annotated[str, text(256)]], entries(0, 256), NO_EFFECT_WITH_ALL_BELOW]
+    keywords: Annotated[
+        list[Annotated[str, text(256)]],
+        entries(0, 256),
+        Taken("agent", "said to the ear behind `prompt`", all_below=True),
+    ]
     languages: Annotated[list[Annotated[str, text(32)]], entries(0, 32), NO_EFFECT_WITH_ALL_BELOW]
 
 

@@ -19,15 +19,22 @@ from voice_agent.speech.spoken import SynthesizedSpeech
 class EarEngine(Protocol):
     """Understands speech. One job at a time in a process."""
 
-    def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript | str | None:
-        """What was said; as `Ear.transcribe`. `language`: as ``en``; an engine without it understands nothing."""
+    def transcribe(
+        self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str = ""
+    ) -> Transcript | str | None:
+        """What was said; as `Ear.transcribe`. `language`: as ``en``; an engine without it understands nothing.
+
+        `prompt`: as `Clip.prompt`.
+        """
 
 
 @runtime_checkable
 class AnswerEngine(EarEngine, Protocol):
     """An ear that understands better what was said where a yes or a no is due."""
 
-    def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript | str | None:
+    def transcribe_answer(
+        self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str = ""
+    ) -> Transcript | str | None:
         """As `transcribe`, of what may be an answer to a yes/no question, or anything else."""
 
 

@@ -54,7 +54,7 @@ class HttpEar(Ear):
         if not clip.audio:
             return ""
 
-        head, tail, content_type = multipart(self._fields(clip.language), uuid4().hex)
+        head, tail, content_type = multipart(self._fields(clip.language, clip.prompt), uuid4().hex)
         async with metered(self.endpoint.name, self.endpoint.model) as request:
             content = head + wav_file(clip) + tail
             return await self._heard(request, content, content_type, lambda: clip.format.ms(len(clip.audio)))
@@ -101,10 +101,13 @@ class HttpEar(Ear):
             request.audio_ms(heard_ms())
             return _text(response, await response.read(), request)
 
-    def _fields(self, spoken: str = "") -> dict[str, str]:
-        """`spoken`: the caller's language where the setting names none."""
+    def _fields(self, spoken: str = "", prompt: str = "") -> dict[str, str]:
+        """`spoken`: the caller's language where the setting names none; `prompt`: the call's, likewise."""
         fields = {"model": self.endpoint.model, "response_format": "json"}
-        more = {"language": self.endpoint.language or spoken.partition("-")[0], "prompt": self.endpoint.prompt}
+        more = {
+            "language": self.endpoint.language or spoken.partition("-")[0],
+            "prompt": self.endpoint.prompt or prompt,
+        }
         return fields | {name: value for name, value in more.items() if value}
 
 

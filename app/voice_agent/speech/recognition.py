@@ -96,7 +96,9 @@ class Recognizer:
             self._loaded.add(grammar)
         self._decoder.activate_search(grammar)
 
-    def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str = "en") -> str | None:
+    def transcribe(
+        self, audio: bytes, audio_format: AudioFormat, language: str = "en", _prompt: str = ""
+    ) -> str | None:
         """What was said, in small letters; None: not understood; "": there was no speech."""
         if language != "en":
             return None

@@ -6,8 +6,9 @@ Else the grammar is, where that pays: where Whisper is unsure, in noise, and whe
 time or order.
 
 In noise each of them takes wrong words for right ones, and no mean score shows it: nothing else is certain there but
-what both understood. So Whisper is not asked again there: whatever it says then is as uncertain, and noise would cost
-more than speech does.
+what two have understood. A sentence Whisper then hears twice, as it is and with less of the noise, which costs as much
+as the grammar and says more: of 156 requests in white noise the grammar knew 13, and 74 times both hearings had the
+same words. A short answer has the grammar.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ CLEAN_DB = 40.0
 """With this much there is no noise worth taking away, and words would suffer; not so on a telephone."""
 SURE = -0.45
 """From this mean log-probability on Whisper's words are believed without another opinion, in a quiet clip."""
+AGREED = 0.3
+"""What was heard the same twice is believed from this likelihood of every token on: of 133 such in noise 129 meant what
+was said, and the others had nothing done that was not asked for."""
+PERHAPS = 0.2
+"""Less likely words are no second opinion: both hearings are Whisper's, and err in the same way. "Perhaps" is what an
+agent may take for certain where both mean the same."""
 ASKED_ABOUT = -1.5
 """Below `DROPPED`, too, several words may be told, for the caller to be asked: of six such in noise two were right."""
 FEW_WORDS = 3
@@ -56,18 +63,24 @@ class NaturalEngine:
         self._whisper = WhisperModel(model)
         self._grammar = Recognizer()
 
-    def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript:
+    def transcribe(self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str = "") -> Transcript:
         """See `EarEngine.transcribe`."""
-        return self._transcribe(audio, audio_format, language)[0]
+        return self._transcribe(audio, audio_format, language, prompt)[0]
 
-    def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str) -> Transcript:
+    def transcribe_answer(self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str = "") -> Transcript:
         """See `AnswerEngine.transcribe_answer`. What is no bare yes or no is as `transcribe` has it."""
-        found, heard = self._transcribe(audio, audio_format, language)
-        if heard is None or language != "en" or audio_format.ms(len(audio)) > LONGEST_ANSWER_S * 1000:
+        if language != "en" or audio_format.ms(len(audio)) > LONGEST_ANSWER_S * 1000:
+            return self.transcribe(audio, audio_format, language, prompt)
+        # Without the prompt, in which there is no yes: what it makes likelier is not that.
+        found, heard = self._transcribe(audio, audio_format, language, "")
+        if heard is None:
             return found
         named = class_of(heard.text, language)
         if not named:
-            return found
+            is_sentence = len(heard.text.split()) > FEW_WORDS
+            if found.certain or not (is_sentence and prompt):
+                return found  # A "yes" in noise may be heard as any short words of the prompt.
+            return self.transcribe(audio, audio_format, language, prompt)
         kinds = answer_words(language)
         likely = Likelihoods(*self._whisper.begins_with(heard, kinds[YES], kinds[NO], RHYMING))
         cleaned = without_noise(samples_of(audio, audio_format))
@@ -80,7 +93,9 @@ class NaturalEngine:
             return found
         return Transcript(heard.text) if believed(heard.text, language, likely, scores) else found
 
-    def _transcribe(self, audio: bytes, audio_format: AudioFormat, language: str) -> tuple[Transcript, Decoded | None]:
+    def _transcribe(
+        self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str
+    ) -> tuple[Transcript, Decoded | None]:
         """What was said, and Whisper's words; None: it was not asked."""
         if not self._whisper.speaks(language):
             return Transcript(None), None
@@ -92,14 +107,17 @@ class NaturalEngine:
         is_telephone = audio_format.rate_hz < RATE_HZ
         cleaned = without_noise(samples) if is_telephone or over_noise_db < CLEAN_DB else samples
         # In loud noise Whisper hears better what it was trained on.
-        heard = self._whisper.decode(samples if noisy else cleaned, language)
-        if heard.is_sure and len(heard.text.split()) > FEW_WORDS:
-            return Transcript(heard.text), heard
+        heard = self._whisper.decode(samples if noisy else cleaned, language, prompt)
+        if len(heard.text.split()) > FEW_WORDS:
+            if heard.is_sure:
+                return Transcript(heard.text), heard
+            if noisy and heard.no_speech < NO_SPEECH:
+                return heard_twice(heard, self._whisper.decode(cleaned, language, prompt)), heard
         other = None
         if _is_doubtful(heard, noisy=noisy) and language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ:
             other = self._grammar.sentence(_rounded(cleaned if noisy else samples), is_telephone=is_telephone)
         if heard.is_unsure and not noisy and not (other and same_sound(other, heard.text)):
-            heard = self._whisper.decode_again(cleaned, language, heard)
+            heard = self._whisper.decode_again(cleaned, language, heard, prompt)
         return judged(heard, other, noisy=noisy), heard
 
 
@@ -118,6 +136,17 @@ def _is_told(heard: Decoded) -> bool:
     """Whether what is not believed may be asked about all the same: noise alone is a word or two."""
     several = len(heard.text.split()) >= FEW_WORDS
     return several and heard.log_probability >= ASKED_ABOUT and heard.no_speech < NO_SPEECH and not heard.loops
+
+
+def heard_twice(first: Decoded, second: Decoded) -> Transcript:
+    """What was said in noise, of which Whisper once heard all and once had less of the noise."""
+    better, other = sorted((first, second), key=lambda one: (not one.loops, one.log_probability), reverse=True)
+    if better.transcript().text is None and not _is_told(better):
+        return Transcript(None, certain=False)
+    if same_words(better.text, other.text):
+        return Transcript(better.text, certain=min(better.least, other.least) >= AGREED)
+    others = (other.text,) if other.transcript().text and other.least >= PERHAPS else ()
+    return Transcript(better.text, certain=better.is_sure, alternatives=others)
 
 
 def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:

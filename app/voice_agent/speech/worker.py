@@ -103,7 +103,7 @@ class _Work:
         transcribe = engine.transcribe
         if head.get("yes_or_no") and isinstance(engine, AnswerEngine):
             transcribe = engine.transcribe_answer
-        found = transcribe(audio, FORMATS[head["format"]], head["language"])
+        found = transcribe(audio, FORMATS[head["format"]], head["language"], head.get("prompt", ""))
         if not isinstance(found, Transcript):
             return {"text": found}, b""
         return {"text": found.text, "certain": found.certain, "alternatives": list(found.alternatives)}, b""

@@ -30,4 +30,6 @@ class WorkerEar(WorkersOpen, Ear):
     async def transcribe(self, clip: Clip) -> Transcript:
         """What was said. Raises `SpeechFailed`."""
         language = clip.language.partition("-")[0].lower() or DEFAULT_LANGUAGE
-        return await self._workers.transcribe(clip.audio, clip.format, self.name, language, yes_or_no=clip.yes_or_no)
+        return await self._workers.transcribe(
+            clip.audio, clip.format, self.name, language, yes_or_no=clip.yes_or_no, prompt=clip.prompt
+        )

@@ -160,6 +160,7 @@ class SpeechWorkers:
         language: str = "en",
         *,
         yes_or_no: bool = False,
+        prompt: str = "",
     ) -> Transcript:
         """What was said: see `EarEngine.transcribe`, or `AnswerEngine` if `yes_or_no`. Raises `SpeechFailed`."""
         if audio_format.ms(len(audio)) > MAX_CLIP_MS:
@@ -171,6 +172,7 @@ class SpeechWorkers:
                 "format": audio_format.name,
                 "language": language,
                 "yes_or_no": yes_or_no,
+                "prompt": prompt,
             },
             audio,
         )

@@ -81,6 +81,10 @@ class FrontDesk(Scripted):
         """See `Agent.asks_yes_or_no`."""
         return bool(state.get("doubt")) or state.get("asked") in YES_OR_NO
 
+    def transcription_prompt(self, language: str) -> str:
+        """See `Agent.transcription_prompt`."""
+        return language_of(language).prompt
+
     def is_finished(self, text: str, language: str) -> float | None:
         """See `Agent.is_finished`: an order number goes on until it has all its digits."""
         wishes = understand(text[-MAX_CHARS:], language_of(language), _ANY_DAY)

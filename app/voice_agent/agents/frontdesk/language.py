@@ -98,6 +98,8 @@ class Language:
     orders: Mapping[str, str]
     words: Words
     patterns: Patterns
+    prompt: str
+    """What callers may say; see `Agent.transcription_prompt`."""
 
     def say(self, answer: str, **given: str) -> str:
         """An answer by its name, filled in."""
@@ -150,6 +152,7 @@ def _read(tag: str) -> Language:
         orders=orders,
         words=_words(words, numbers, ordinals, weekdays, months),
         patterns=_patterns(understood, words),
+        prompt=words["prompt"],
     )
 
 
