@@ -51,6 +51,34 @@ async def test_it_is_sent_while_it_is_said_where_that_is_set(client: ProviderCli
         assert [(heard.text, heard.is_final) async for heard in ear.listen(frames())] == [("hello world", True)]
 
 
+async def test_what_is_likely_to_be_said_is_told_where_no_setting_does(client: ProviderClient, first: Served) -> None:
+    """The call's language and prompt, also of what is sent while it is said; the operator's own take precedence."""
+
+    async def frames() -> AsyncIterator[Clip]:
+        for at in range(0, len(SPOKEN), 960):
+            yield Clip(SPOKEN[at : at + 960], PCM, "de-AT", prompt="Zuse")
+
+    plain, own = ear_at(client, first, key="first"), ear_at(client, first, key="first", prompt="Zoe", language="en")
+    for ear in (plain, own, ear_at(client, first, key="first", streams=True)):
+        assert [heard.text async for heard in ear.listen(frames())] == ["hello world"]
+    asked = [(request.asked.get("prompt"), request.asked.get("language")) for request in first.provider.log.of("hear")]
+    assert asked == [("Zuse", "de"), ("Zoe", "en"), ("Zuse", "de")]
+
+
+async def test_a_turn_without_sound_that_is_sent_as_it_is_said_asks_nobody(
+    client: ProviderClient, first: Served
+) -> None:
+    """No frame came."""
+
+    async def none() -> AsyncIterator[Clip]:
+        for _ in ():
+            yield Clip(b"", PCM)
+
+    ear = ear_at(client, first, key="first", streams=True)
+    assert [heard.text async for heard in ear.listen(none())] == [""]
+    assert first.provider.log.of("hear") == []
+
+
 async def test_nothing_asks_nobody(client: ProviderClient, first: Served) -> None:
     """No speech."""
     assert await ear_at(client, first, key="first").transcribe(Clip(b"", PCM)) == ""

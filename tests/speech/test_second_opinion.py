@@ -11,7 +11,7 @@ import pytest
 
 from voice_agent.call.audio import PCM
 from voice_agent.kit.ear import Transcript
-from voice_agent.speech.second_opinion import NaturalEngine, judged
+from voice_agent.speech.second_opinion import AGREED, PERHAPS, NaturalEngine, heard_twice, judged
 from voice_agent.speech.whisper import Decoded
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -93,6 +93,67 @@ def test_nothing_is_asked_about_what_is_hopeless_in_noise(monkeypatch: pytest.Mo
     monkeypatch.setattr(engine._whisper, "decode", lambda *_: heard("you", -1.3))
     assert engine.transcribe(in_noise(sample()), PCM, "en") == Transcript(None, certain=False)
     grammar.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    ("least", "other", "certain", "alternatives"),
+    [
+        (AGREED, "where is order 4711", True, ()),
+        (AGREED - 0.01, "Where is order 4711?", False, ()),
+        (AGREED, "Where is order 4771?", False, ("Where is order 4771?",)),
+        (PERHAPS - 0.01, "Where is order 4771?", False, ()),
+        (AGREED, "", False, ()),
+    ],
+    ids=["the same", "the same, unlikely", "another", "another, unlikely", "nothing"],
+)
+def test_what_was_heard_the_same_twice_in_noise_is_certain(
+    least: float, other: str, certain: bool, alternatives: tuple[str, ...]
+) -> None:
+    """Where it is likely enough; the likelier one is told, and the other where it may be what was said."""
+    first, second = heard("Where is order 4711?", -0.3)._replace(least=0.5), heard(other, -0.4)._replace(least=least)
+    wanted = Transcript("Where is order 4711?", certain=certain, alternatives=alternatives)
+    assert heard_twice(first, second) == heard_twice(second, first) == wanted
+
+
+def test_of_two_hearings_one_that_is_sure_is_enough_and_two_that_are_hopeless_are_none() -> None:
+    """What runs in a circle is the worse one."""
+    sure, doubtful = heard("Where is order 4711?")._replace(least=0.7), heard("Where is all the 11?", -0.9)
+    assert heard_twice(doubtful, sure) == Transcript(sure.text)
+    assert heard_twice(sure._replace(loops=True), doubtful).text == doubtful.text
+    hopeless = heard("a b", -1.3)
+    assert heard_twice(hopeless, hopeless) == Transcript(None, certain=False)
+
+
+def test_a_sentence_in_noise_is_heard_twice_and_a_short_one_has_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, and with less of the noise; each with what the caller is likely to say."""
+    engine = NaturalEngine()
+    grammar = Mock(return_value=None)
+    decode = Mock(return_value=heard("Where is order 4711?", -0.6)._replace(least=AGREED))
+    monkeypatch.setattr(engine._grammar, "sentence", grammar)
+    monkeypatch.setattr(engine._whisper, "decode", decode)
+    assert engine.transcribe(in_noise(sample()), PCM, "en", "Where is it?") == Transcript("Where is order 4711?")
+    assert [call.args[1:] for call in decode.call_args_list] == [("en", "Where is it?")] * 2
+    first, second = (call.args[0] for call in decode.call_args_list)
+    assert np.mean(second**2) < np.mean(first**2)
+    grammar.assert_not_called()
+    decode.return_value = heard("on Tuesday", -0.6)
+    engine.transcribe(in_noise(sample()), PCM, "en", "Where is it?")
+    grammar.assert_called_once()
+    assert decode.call_count == 3
+
+
+def test_an_answer_is_not_looked_for_among_what_callers_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A "yes" in noise sounds like any short words that are expected; a sentence in place of it is looked for there."""
+    engine = NaturalEngine()
+    decode = Mock(return_value=heard("Nice", -0.8))
+    monkeypatch.setattr(engine._grammar, "sentence", Mock(return_value=None))
+    monkeypatch.setattr(engine._whisper, "decode", decode)
+    monkeypatch.setattr(engine._whisper, "decode_again", lambda *_: decode.return_value)
+    engine.transcribe_answer(sample()[: PCM.size(1500)], PCM, "en", "Where is it?")
+    assert {call.args[2] for call in decode.call_args_list} == {""}
+    decode.return_value = heard("No, where is it then?", -0.8)
+    engine.transcribe_answer(sample()[: PCM.size(1500)], PCM, "en", "Where is it?")
+    assert decode.call_args.args[2] == "Where is it?"
 
 
 def test_a_grammar_alone_decides_nothing() -> None:

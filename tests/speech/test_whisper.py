@@ -11,7 +11,17 @@ import pytest
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech import whisper
-from voice_agent.speech.whisper import SURE_OF_EACH, Decoded, WhisperEngine, samples_of, text_of, without_loops
+from voice_agent.speech.whisper import (
+    KEPT_PROMPTS,
+    MAX_PROMPT_TOKENS,
+    SURE_OF_EACH,
+    Decoded,
+    WhisperEngine,
+    is_echo,
+    samples_of,
+    text_of,
+    without_loops,
+)
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "caller-books.wav"
 
@@ -38,6 +48,47 @@ def test_silence_and_other_languages_cost_nothing(engine: WhisperEngine, monkeyp
     monkeypatch.setattr(whisper.WhisperModel, "_decode", None)
     assert engine.transcribe(bytes(PCM.size(2000)), PCM, "en") == Transcript("")
     assert engine.transcribe(sample(), PCM, "de") == Transcript(None)
+
+
+PROMPT = "Could I come in on Wednesday? Where is my order?"
+
+
+def test_a_prompt_is_spelt_in_the_models_own_tokens(engine: WhisperEngine) -> None:
+    """All of it, words first; of a long one the end, and whatever it is written in."""
+    model = engine._model
+    before = model._before(PROMPT)
+    assert before[0] == "<|startofprev|>"
+    assert text_of(before) == PROMPT
+    assert len(before) == 1 + len("Could I come in on Wednesday ? Where is my order ?".split())
+    assert text_of(model._before("Grüße, 你好! \N{DROMEDARY CAMEL}")) == "Grüße, 你好! \N{DROMEDARY CAMEL}"
+    assert len(model._before(PROMPT * 100)) == 1 + MAX_PROMPT_TOKENS
+    assert model._before("") == []
+    for number in range(2 * KEPT_PROMPTS):
+        model._before(str(number))
+    assert len(model._prompts) <= KEPT_PROMPTS
+
+
+def test_what_is_likely_to_be_said_is_heard_sooner(engine: WhisperEngine) -> None:
+    """A name that is not known is one of the words that sound like it, until it is told."""
+    model, samples = engine._model, samples_of(sample(), PCM)
+    alone, told = model.decode(samples, "en"), model.decode(samples, "en", "I'd like to book an appointment on Monday.")
+    assert told.text == alone.text
+    assert told.log_probability > alone.log_probability
+    assert not told.is_echo
+
+
+def test_noise_is_not_taken_for_what_was_told(engine: WhisperEngine) -> None:
+    """Whether there is speech is asked without the prompt; and a doubtful text that stands in it is none."""
+    noise = np.random.default_rng(1).normal(0, 0.03, 24_000).astype(np.float32)
+    found = engine._model.decode(noise, "en", PROMPT)
+    assert found.transcript() == Transcript("")
+    assert found.no_speech == pytest.approx(engine._model.decode(noise, "en").no_speech)
+    assert is_echo("where is my order", PROMPT)
+    assert not is_echo("Where is?", PROMPT)
+    assert not is_echo("Where is my orders", PROMPT)
+    echo = Decoded("Where is my order?", -0.5, 0.1, loops=False, least=0.3, is_echo=True)
+    assert echo.transcript() == Transcript(None, certain=False)
+    assert echo._replace(least=SURE_OF_EACH).transcript() == Transcript("Where is my order?")
 
 
 def test_a_clip_longer_than_the_model_takes_is_cut() -> None:

@@ -66,10 +66,16 @@ class HttpEar(Ear):
                 yield transcript
             return
         heard_ms = 0
-        head, tail, content_type = multipart(self._fields(), uuid4().hex)
+        first = await anext(frames, None)
+        if first is None:
+            yield Transcript("")
+            return
+        head, tail, content_type = multipart(self._fields(first.language, first.prompt), uuid4().hex)
 
         async def counted() -> AsyncIterator[Clip]:
             nonlocal heard_ms
+            heard_ms += first.format.ms(len(first.audio))
+            yield first
             async for frame in frames:
                 heard_ms += frame.format.ms(len(frame.audio))
                 yield frame

@@ -7,8 +7,10 @@ from typing import Any
 
 from tests.call.calls import new_call
 from voice_agent.agents.frontdesk import FrontDesk
+from voice_agent.agents.frontdesk.language import known_languages
 from voice_agent.kit.agent import Agent
-from voice_agent.runtime.calls.caller_clip import caller_clip
+from voice_agent.runtime.calls.caller_clip import MAX_PROMPT_CHARS, caller_clip
+from voice_agent.speech.yes_or_no import class_of
 
 
 class Asking(Agent):
@@ -18,6 +20,37 @@ class Asking(Agent):
 
     def asks_yes_or_no(self, state: Mapping[str, Any]) -> bool:
         return bool(state["asked"])
+
+    def transcription_prompt(self, language: str) -> str:
+        return {"de": "Wann?", "fr": "x" * 2 * MAX_PROMPT_CHARS + "!"}[language]
+
+
+def test_what_the_caller_may_say_is_told_by_the_client_or_else_by_the_agent() -> None:
+    """In the language of the call, and of a long text the end; an agent that fails at it leaves the turn as it is."""
+    call = new_call()
+    said = call.session.fields["audio"]["input"]
+    for transcription, prompt in (
+        (None, "Wann?"),
+        ({"language": "de"}, "Wann?"),
+        ({"language": "it"}, ""),
+        ({"language": "fr"}, "x" * (MAX_PROMPT_CHARS - 1) + "!"),
+        ({"prompt": "Zuse's Z3."}, "Zuse's Z3."),
+        ({"keywords": ["Zuse", "Z3"], "language": "it"}, "Zuse, Z3"),
+        ({"prompt": "Ask.", "keywords": ["Zuse", "Z3"]}, "Ask. Zuse, Z3"),
+    ):
+        said["transcription"] = transcription
+        assert caller_clip(call, Asking(), b"").prompt == prompt
+    said["transcription"] = None
+    assert caller_clip(call, Agent(), b"").prompt == ""
+
+
+def test_the_front_desk_expects_no_yes() -> None:
+    """Which its ear might then find in noise; it expects something in each language."""
+    for tag in known_languages():
+        prompt = FrontDesk().transcription_prompt(tag)
+        assert prompt.count("?") == 3
+        assert not class_of(prompt, tag)
+        assert not {"yes", "no", "ja", "nein", "ok"} & set(prompt.lower().replace(",", " ").replace(".", " ").split())
 
 
 def test_a_yes_or_no_is_due_if_the_agent_says_so_by_what_it_remembers() -> None:
