@@ -18,7 +18,7 @@ from tests.protocol.sdk_fields import Field, fields
 from voice_agent.call import inputs, machine
 from voice_agent.call.agent_ledger import AgentEvent, EventKind
 from voice_agent.call.record import CallRecord
-from voice_agent.call.session_config import settings_under, transcription_on
+from voice_agent.call.session_config import settings_under, transcription_on, transcription_prompt
 from voice_agent.kit.events import Asked
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.engine.notices import notice_of, session_of
@@ -207,6 +207,7 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
         call.session.input_format,
         output_format,
         transcription_on(call.session.fields),
+        transcription_prompt(call.session.fields),
     )
 
 
