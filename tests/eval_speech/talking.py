@@ -96,7 +96,10 @@ async def talk(request: Request, hear: Hear) -> Outcome:
         if reached < len(wanted.replies) - 1 and reply.same_as(wanted.replies[reached]):
             reached, said = reached + 1, Said(YES)
             continue
-        if reply.told or reply.hung_up or reply.appointments not in (known, wanted.end.appointments):
+        part = bool(reply.acts) and set(reply.acts) < set(
+            wanted.end.acts
+        )  # Of two wishes one is told, the other asked.
+        if (reply.told and not part) or reply.hung_up or reply.appointments not in (known, wanted.end.appointments):
             outcome.acted_wrongly = True
             return outcome
         outcome.asked_back += 1

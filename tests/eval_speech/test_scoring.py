@@ -52,6 +52,16 @@ async def test_a_yes_that_is_not_understood_is_said_once_more_and_more_slowly() 
     assert said[1:] == [Said("yes", yes_or_no=True), Said("yes", slowly=True, yes_or_no=True)]
 
 
+async def test_of_two_wishes_one_may_be_told_and_the_other_asked_for() -> None:
+    """Which is a question back; what neither of them leads to is wrong."""
+    request = Request("x", "where is order four seven one one, and when are you open on saturday?", "free")
+    half = "where is order four seven one, and when are you open on saturday"
+    outcome, said = await talked(half, request.text, request=request)
+    assert (outcome.success, outcome.asked_back, said[1]) == (True, 1, Said(request.text, slowly=True))
+    outcome, _ = await talked(half.replace("saturday", "monday"), request=request)
+    assert outcome.acted_wrongly
+
+
 async def test_an_answer_to_something_else_is_an_act_that_is_wrong() -> None:
     """Hours of another day, the status of another order, a farewell."""
     for other in ("what are your opening hours on monday", "order four seven one one", "goodbye"):

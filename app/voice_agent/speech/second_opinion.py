@@ -44,7 +44,7 @@ SURE = -0.45
 AGREED = 0.3
 """What was heard the same twice is believed from this likelihood of every token on: of 133 such in noise 129 meant what
 was said, and the others had nothing done that was not asked for."""
-PERHAPS = 0.2
+PERHAPS = 0.25
 """Less likely words are no second opinion: both hearings are Whisper's, and err in the same way. "Perhaps" is what an
 agent may take for certain where both mean the same."""
 ASKED_ABOUT = -1.5

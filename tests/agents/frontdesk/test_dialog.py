@@ -229,12 +229,33 @@ def test_pardon_repeats() -> None:
     assert dialog.say("could you repeat that please") == said
 
 
-@pytest.mark.parametrize("words", ["goodbye", "that's all thank you", "no thank you"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "goodbye",
+        "that's all thank you",
+        "no thank you",
+        "no, sorry",
+        "no, that will be all for today",
+        "no, I have everything I need",
+        "no, I really do not need anything else from you, thank you",
+    ],
+)
 def test_goodbye_hangs_up(words: str) -> None:
     """After what was wanted is done, goodbye ends the call."""
     dialog = booked()
     assert dialog.say(words) == GOODBYE
     assert dialog.hung_up
+
+
+@pytest.mark.parametrize(
+    "words", ["no, make it forward", "no, I said for you", "oh wait, no, I sent the state, and the state not to stay"]
+)
+def test_a_no_that_goes_on_with_what_was_not_understood_is_no_goodbye(words: str) -> None:
+    """It may have been "no, make it four"."""
+    dialog = booked()
+    assert dialog.say(words).startswith("I am sorry, I did not understand that.")
+    assert not dialog.hung_up
 
 
 def test_greeting_and_silence_of_the_caller() -> None:

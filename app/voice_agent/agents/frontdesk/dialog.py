@@ -26,6 +26,8 @@ from voice_agent.agents.frontdesk.understanding import Understood, is_bare, unde
 
 MAX_LATER = 3
 MAX_LATER_CHARS = 300
+MOST_WORDS_OF_A_NO = 7
+"""To "anything else?", without a thank you or a goodbye."""
 _CHANGES = ("cancel", "move")
 _READ_BACK = frozenset({"offer", "confirm", "callback", "name_right"})
 """Questions that read back what is going to be done."""
@@ -298,7 +300,7 @@ def _yes(memory: Memory, desk: DeskContext) -> Answer | None:
 def _no(heard: Understood, memory: Memory, desk: DeskContext) -> Answer | None:
     match memory.asked:
         case "more":
-            return _goodbye(memory, desk)
+            return None if _corrects(heard, desk) else _goodbye(memory, desk)
         case "confirm" if memory.task == "cancel":
             return Answer(desk.language.say("kept"), desk.language.say("anything_else"), idle(memory))
         case "confirm" | "callback":
@@ -308,6 +310,15 @@ def _no(heard: Understood, memory: Memory, desk: DeskContext) -> Answer | None:
         case "when" | "day" | "time" | "which" | "order" | "name":
             return _dropped(memory, desk)
     return person.denied(memory, desk)
+
+
+def _corrects(heard: Understood, desk: DeskContext) -> bool:
+    """Whether a no goes on, with what was not understood: "no, make it four" is no goodbye, however it was heard."""
+    if heard.intents & {"bye", "thanks"}:
+        return False
+    words = heard.text.replace("|", " ")
+    found = [match for match in desk.language.patterns.corrections.finditer(words) if words[match.end() :].split()]
+    return len(words.split()) > MOST_WORDS_OF_A_NO or any(" " in match.group().strip() for match in found)
 
 
 def _dropped(memory: Memory, desk: DeskContext) -> Answer:
