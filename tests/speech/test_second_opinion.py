@@ -11,6 +11,7 @@ import pytest
 
 from voice_agent.call.audio import PCM
 from voice_agent.kit.ear import Transcript
+from voice_agent.speech.hibari_engine import HibariEngine
 from voice_agent.speech.second_opinion import AGREED, PERHAPS, NaturalEngine, heard_twice, judged
 from voice_agent.speech.whisper import Decoded
 
@@ -145,15 +146,17 @@ def test_a_sentence_in_noise_is_heard_twice_and_a_short_one_has_the_grammar(monk
 def test_an_answer_is_not_looked_for_among_what_callers_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """A "yes" in noise sounds like any short words that are expected; a sentence in place of it is looked for there."""
     engine = NaturalEngine()
-    decode = Mock(return_value=heard("Nice", -0.8))
+    decode = Mock(return_value=heard("No, where is it then?", -0.8))
+    decode_answer = Mock(return_value=heard("Nice", -0.8))
     monkeypatch.setattr(engine._grammar, "sentence", Mock(return_value=None))
     monkeypatch.setattr(engine._whisper, "decode", decode)
-    monkeypatch.setattr(engine._whisper, "decode_again", lambda *_: decode.return_value)
+    monkeypatch.setattr(engine._whisper, "decode_answer", decode_answer)
+    monkeypatch.setattr(engine._whisper, "decode_again", lambda _, __, found, ___: found)
     engine.transcribe_answer(sample()[: PCM.size(1500)], PCM, "en", "Where is it?")
-    assert {call.args[2] for call in decode.call_args_list} == {""}
-    decode.return_value = heard("No, where is it then?", -0.8)
+    decode.assert_not_called()
+    decode_answer.return_value = decode.return_value
     engine.transcribe_answer(sample()[: PCM.size(1500)], PCM, "en", "Where is it?")
-    assert decode.call_args.args[2] == "Where is it?"
+    assert decode.call_args.args[1:] == ("en", "Where is it?")
 
 
 def test_a_grammar_alone_decides_nothing() -> None:
@@ -192,6 +195,7 @@ def test_real_engines_agree_on_a_quiet_line_and_nothing_wrong_is_certain_in_nois
     """A caller's sentence as it is, and with noise below it."""
     engine = NaturalEngine()
     wanted = "I'd like to book an appointment next Tuesday at 3 in the afternoon."
-    assert engine.transcribe(sample(), PCM, "en") == Transcript(wanted)
-    found = engine.transcribe(in_noise(sample()), PCM, "en")
+    said = HibariEngine().speak(wanted, "", 1.0, "a caller", "en").audio
+    assert engine.transcribe(said, PCM, "en") == Transcript(wanted)
+    found = engine.transcribe(in_noise(said), PCM, "en")
     assert found.text == wanted or not found.certain

@@ -72,7 +72,7 @@ class NaturalEngine:
         if language != "en" or audio_format.ms(len(audio)) > LONGEST_ANSWER_S * 1000:
             return self.transcribe(audio, audio_format, language, prompt)
         # Without the prompt, in which there is no yes: what it makes likelier is not that.
-        found, heard = self._transcribe(audio, audio_format, language, "")
+        found, heard = self._transcribe(audio, audio_format, language, "", answers=True)
         if heard is None:
             return found
         named = class_of(heard.text, language)
@@ -94,7 +94,7 @@ class NaturalEngine:
         return Transcript(heard.text) if believed(heard.text, language, likely, scores) else found
 
     def _transcribe(
-        self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str
+        self, audio: bytes, audio_format: AudioFormat, language: str, prompt: str, *, answers: bool = False
     ) -> tuple[Transcript, Decoded | None]:
         """What was said, and Whisper's words; None: it was not asked."""
         if not self._whisper.speaks(language):
@@ -107,7 +107,10 @@ class NaturalEngine:
         is_telephone = audio_format.rate_hz < RATE_HZ
         cleaned = without_noise(samples) if is_telephone or over_noise_db < CLEAN_DB else samples
         # In loud noise Whisper hears better what it was trained on.
-        heard = self._whisper.decode(samples if noisy else cleaned, language, prompt)
+        sound = samples if noisy else cleaned
+        heard = (
+            self._whisper.decode_answer(sound, language) if answers else self._whisper.decode(sound, language, prompt)
+        )
         if len(heard.text.split()) > FEW_WORDS:
             if heard.is_sure:
                 return Transcript(heard.text), heard
