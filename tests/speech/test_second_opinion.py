@@ -159,6 +159,20 @@ def test_an_answer_is_not_looked_for_among_what_callers_ask(monkeypatch: pytest.
     assert decode.call_args.args[1:] == ("en", "Where is it?")
 
 
+def test_a_doubtful_answer_is_heard_again_with_what_its_first_word_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which it is told from what rhymes: a text without that is no answer."""
+    engine = NaturalEngine()
+    monkeypatch.setattr(engine._grammar, "sentence", Mock(return_value=None))
+    monkeypatch.setattr(engine._grammar, "scores", lambda *_: {"yes": -20.0, "no": -60.0, "rhymes": -60.0})
+    monkeypatch.setattr(engine._whisper, "begins_with", lambda found, *_: [0.9 if found.first is not None else 0, 0, 0])
+    likely = np.zeros(1, np.float32)
+    decode_answer = Mock(return_value=heard("Yes.", -0.8)._replace(first=likely))
+    monkeypatch.setattr(engine._whisper, "decode_answer", decode_answer)
+    monkeypatch.setattr(engine._whisper, "decode_again", lambda *_: heard("Yes.", -0.8))
+    assert engine.transcribe_answer(sample()[: PCM.size(1500)], PCM, "en") == Transcript("Yes.")
+    assert decode_answer.call_args_list[1].args[2] is decode_answer.return_value
+
+
 def test_a_grammar_alone_decides_nothing() -> None:
     """It finds a sentence in anything: doubted on a quiet line, not known in noise."""
     assert judged(heard("you", -1.3), "on monday", noisy=False) == Transcript("on monday", certain=False)

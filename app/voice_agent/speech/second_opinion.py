@@ -108,9 +108,8 @@ class NaturalEngine:
         cleaned = without_noise(samples) if is_telephone or over_noise_db < CLEAN_DB else samples
         # In loud noise Whisper hears better what it was trained on.
         sound = samples if noisy else cleaned
-        heard = (
-            self._whisper.decode_answer(sound, language) if answers else self._whisper.decode(sound, language, prompt)
-        )
+        whisper = self._whisper
+        heard = whisper.decode_answer(sound, language) if answers else whisper.decode(sound, language, prompt)
         if len(heard.text.split()) > FEW_WORDS:
             if heard.is_sure:
                 return Transcript(heard.text), heard
@@ -120,7 +119,10 @@ class NaturalEngine:
         if _is_doubtful(heard, noisy=noisy) and language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ:
             other = self._grammar.sentence(_rounded(cleaned if noisy else samples), is_telephone=is_telephone)
         if heard.is_unsure and not noisy and not (other and same_sound(other, heard.text)):
-            heard = self._whisper.decode_again(cleaned, language, heard, prompt)
+            if answers:
+                heard = whisper.decode_answer(cleaned, language, heard)
+            else:
+                heard = whisper.decode_again(cleaned, language, heard, prompt)
         return judged(heard, other, noisy=noisy), heard
 
 

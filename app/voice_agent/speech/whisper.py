@@ -32,6 +32,8 @@ from voice_agent.speech.sounds import has_speech, without_noise
 LONGEST_S = 30
 SILENCE_S = 6.0
 """After the sound."""
+ANSWER_SILENCE_S = 4.0
+"""After a short answer, for which the likelihoods in `yes_or_no` were found with this much."""
 MORE_SILENCE_S = 12.0
 """… where the model was unsure."""
 THREADS = 2
@@ -133,19 +135,23 @@ class WhisperModel:
         """What is said in at most `LONGEST_S` of sound, at `RATE_HZ`. `prompt`: what could be said before it."""
         return self._decode(samples, int(SILENCE_S * RATE_HZ), language, prompt)
 
-    def decode_answer(self, samples: Floats, language: str) -> Decoded:
-        """The same of what may be a word or two, with what else the first token may be; no other text is followed."""
-        sound = self._model.encode(_features(samples, int(SILENCE_S * RATE_HZ)))
+    def decode_answer(self, samples: Floats, language: str, first: Decoded | None = None) -> Decoded:
+        """The same of what may be a word or two, with what else the first token may be; no other text is followed.
+
+        `first`: what was found before; now there is more to go by, and the better one is it.
+        """
+        silence_s = ANSWER_SILENCE_S if first is None else MORE_SILENCE_S
+        sound = self._model.encode(_features(samples, int(silence_s * RATE_HZ)))
         most = _most_tokens(samples)
         found = self._generate(sound, self._task(language), most, with_chances=True)
         tokens, ids = found.sequences[0], found.sequences_ids[0]
         chances = [float(_chances(logits)[number]) for number, logits in zip(ids, found.logits[0], strict=False)]
-        return _decoded(found, tokens, chances, most, "")._replace(first=_chances(found.logits[0][0]))
+        answer = _decoded(found, tokens, chances, most, "")._replace(first=_chances(found.logits[0][0]))
+        return answer if first is None else _better(first, answer)
 
     def decode_again(self, samples: Floats, language: str, first: Decoded, prompt: str = "") -> Decoded:
         """The same with more to go by and at twice the cost, or `first` if that is better."""
-        again = self._decode(samples, int(MORE_SILENCE_S * RATE_HZ), language, prompt)
-        return max(first, again, key=lambda found: (not found.loops, found.log_probability))
+        return _better(first, self._decode(samples, int(MORE_SILENCE_S * RATE_HZ), language, prompt))
 
     def begins_with(self, found: Decoded, *kinds: frozenset[str]) -> list[float]:
         """How likely what is said begins with a word of each kind, by the first token.
@@ -251,6 +257,10 @@ def _decoded(found: Any, tokens: list[str], chances: Sequence[float], most: int,
     return Decoded(
         text, float(found.scores[0]), float(found.no_speech_prob), loops, least, is_echo=is_echo(text, prompt)
     )
+
+
+def _better(first: Decoded, again: Decoded) -> Decoded:
+    return max(first, again, key=lambda found: (not found.loops, found.log_probability))
 
 
 def _most_tokens(samples: Floats) -> int:
