@@ -51,7 +51,7 @@ SURE_OF_EACH = 0.6
 runs in a circle from there on: with a prompt 93 of 95 of 380 sentences in three conditions mean what was said. The mean
 probability does not tell."""
 BEAMS = 3
-"""Texts that are followed at once: in noise 66 % of what was said is understood, and 57 % with one, at 0.05 s more."""
+"""Texts that are followed at once: of 152 requests in noise 98 are understood, and 87 with one, at 0.03 s more."""
 MAX_PROMPT_TOKENS = 100
 """Of what may be said, the last ones: Whisper takes 223, and every one is time."""
 NO_SPEECH = 0.6
