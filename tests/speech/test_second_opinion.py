@@ -125,6 +125,15 @@ def test_of_two_hearings_one_that_is_sure_is_enough_and_two_that_are_hopeless_ar
     assert heard_twice(hopeless, hopeless) == Transcript(None, certain=False)
 
 
+def test_doubtful_words_of_the_prompt_are_told_of_no_hearing() -> None:
+    """However often they are heard: noise is heard so."""
+    echo = heard("I'd like to cancel it.", -0.5)._replace(least=AGREED, is_echo=True)
+    assert heard_twice(echo, echo) == Transcript(None, certain=False)
+    assert judged(echo, None, noisy=True) == Transcript(None, certain=False)
+    sure = echo._replace(least=0.7)
+    assert heard_twice(sure, sure) == Transcript(sure.text)
+
+
 def test_a_sentence_in_noise_is_heard_twice_and_a_short_one_has_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is, and with less of the noise; each with what the caller is likely to say."""
     engine = NaturalEngine()

@@ -62,9 +62,20 @@ def test_a_prompt_is_spelt_in_the_models_own_tokens(engine: WhisperEngine) -> No
     assert text_of(model._before("Grüße, 你好! \N{DROMEDARY CAMEL}")) == "Grüße, 你好! \N{DROMEDARY CAMEL}"
     assert len(model._before(PROMPT * 100)) == 1 + MAX_PROMPT_TOKENS
     assert model._before("") == []
+    marked = "so<|endoftext|>on<|startoftranscript|>"
+    assert text_of(model._before(marked)) == marked
     for number in range(2 * KEPT_PROMPTS):
         model._before(str(number))
     assert len(model._prompts) <= KEPT_PROMPTS
+
+
+def test_a_model_that_does_not_list_its_tokens_hears_as_well_and_is_never_sure(
+    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is told nothing, for nothing can be spelt."""
+    monkeypatch.setattr(whisper, "_numbers", lambda _: {})
+    found = engine._model.decode(samples_of(sample(), PCM), "en", "May I see Dr. Kaye, please?")
+    assert (found.text, found.is_sure) == (SENTENCE, False)
 
 
 def test_a_name_that_was_told_is_heard(engine: WhisperEngine) -> None:

@@ -6,8 +6,8 @@ Else the grammar is, where that pays: where Whisper is unsure, in noise, and whe
 time or order.
 
 In noise each of them takes wrong words for right ones, and no mean score shows it: nothing else is certain there but
-what two have understood. A sentence Whisper then hears twice, as it is and with less of the noise, which costs as much
-as the grammar and says more: of 156 requests in white noise the grammar knew 13, and 74 times both hearings had the
+what two have understood. A sentence Whisper then hears twice, as it is and with less of the noise, which says
+more than the grammar: of 156 requests in white noise the grammar knew 13, and 74 times both hearings had the
 same words. A short answer has the grammar.
 """
 
@@ -140,7 +140,8 @@ def _is_doubtful(heard: Decoded, *, noisy: bool) -> bool:
 def _is_told(heard: Decoded) -> bool:
     """Whether what is not believed may be asked about all the same: noise alone is a word or two."""
     several = len(heard.text.split()) >= FEW_WORDS
-    return several and heard.log_probability >= ASKED_ABOUT and heard.no_speech < NO_SPEECH and not heard.loops
+    is_speech = heard.no_speech < NO_SPEECH and not heard.loops and not heard.is_echo
+    return several and is_speech and heard.log_probability >= ASKED_ABOUT
 
 
 def heard_twice(first: Decoded, second: Decoded) -> Transcript:

@@ -174,11 +174,11 @@ class WhisperModel:
         return decoded
 
     def _chances_of(self, sound: Any, before: list[str], ids: list[int], samples: int) -> list[float]:
-        """How likely each token is behind those before it."""
-        if not ids:
-            return []
+        """How likely each token is behind those before it; none of a model whose directory does not list its tokens."""
         known = _numbers(self._path)
-        start = [known[token] for token in before]
+        start = [known[token] for token in before if token in known]
+        if not ids or len(start) < len(before):
+            return []
         (aligned,) = self._model.align(sound, start, [ids], [max(1, samples // HOP)])
         return [float(chance) for chance in aligned.text_token_probs]
 
@@ -209,16 +209,21 @@ class WhisperModel:
         if prompt not in self._prompts:
             if len(self._prompts) >= KEPT_PROMPTS:
                 self._prompts.clear()
-            self._prompts[prompt] = ["<|startofprev|>", *self._spelt(f" {prompt.strip()}")[-MAX_PROMPT_TOKENS:]]
+            spelt = self._spelt(f" {prompt.strip()}")[-MAX_PROMPT_TOKENS:]
+            self._prompts[prompt] = ["<|startofprev|>", *spelt] if spelt else []
         return self._prompts[prompt]
 
     def _spelt(self, text: str) -> list[str]:
-        """A text as tokens: in each word the longest ones first, which for most is how the model was taught them."""
+        """A text as tokens of words: in each the longest ones first, which for most is how the model was taught them.
+
+        What looks like the model's own marks is spelt as any text: it may come from a client.
+        """
         known, found = _numbers(self._path), []
         for word in _WORD.findall("".join(_character_of()[byte] for byte in text.encode())):
             at = 0
             while at < len(word):
-                end = next((end for end in range(len(word), at, -1) if word[at:end] in known), at + 1)
+                ends = range(len(word), at, -1)
+                end = next((end for end in ends if word[at:end] in known and not _is_special(word[at:end])), at + 1)
                 found += [word[at:end]] if word[at:end] in known else []
                 at = end
         return found

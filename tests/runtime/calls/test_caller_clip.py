@@ -22,7 +22,7 @@ class Asking(Agent):
         return bool(state["asked"])
 
     def transcription_prompt(self, language: str) -> str:
-        return {"de": "Wann?", "fr": "x" * 2 * MAX_PROMPT_CHARS + "!"}[language]
+        return {"de": "Wann?", "fr": "x" * 2 * MAX_PROMPT_CHARS + "!", "es": None}[language]  # type: ignore[return-value]
 
 
 def test_what_the_caller_may_say_is_told_by_the_client_or_else_by_the_agent() -> None:
@@ -33,6 +33,7 @@ def test_what_the_caller_may_say_is_told_by_the_client_or_else_by_the_agent() ->
         (None, "Wann?"),
         ({"language": "de"}, "Wann?"),
         ({"language": "it"}, ""),
+        ({"language": "es"}, ""),
         ({"language": "fr"}, "x" * (MAX_PROMPT_CHARS - 1) + "!"),
         ({"prompt": "Zuse's Z3."}, "Zuse's Z3."),
         ({"keywords": ["Zuse", "Z3"], "language": "it"}, "Zuse, Z3"),

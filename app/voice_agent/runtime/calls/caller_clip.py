@@ -25,7 +25,7 @@ def caller_clip(call: CallRecord, agent: Agent, audio: bytes) -> Clip:
 
 def _prompt(call: CallRecord, agent: Agent, language: str) -> str:
     try:
-        return str(agent.transcription_prompt(language))
+        return str(agent.transcription_prompt(language) or "")
     except Exception:
         # The agent's opinion; the turn is heard without it.
         log.exception("agent raised when asked what its callers say", agent=agent.name, call_id=call.call_id)
