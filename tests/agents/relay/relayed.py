@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +13,10 @@ from tests.agents.relay.counting_caller import Heard
 from tests.agents.relay.fake_upstream import FakeUpstream
 from tests.agents.relay.upstream_agent import question, words
 from tests.runtime.rig import Caller, Rig, rig
+from tests.waiting import until
 from voice_agent.agents.relay import Relay
 from voice_agent.agents.relay.relay_settings import RelaySettings
+from voice_agent.agents.relay.sessions import OPENING
 from voice_agent.kit.agent import Kit
 from voice_agent.kit.tools import Tool
 
@@ -34,6 +37,10 @@ class Relayed:
     async def event(self, kind: str, nth: int = 1) -> dict[str, Any]:
         """What the client gets."""
         return await self.caller.transport.event(kind, nth)
+
+    async def is_ready(self, upstream: FakeUpstream) -> None:
+        """Wait until what the caller says goes up while it is said: an upstream knows its settings a little earlier."""
+        await until(lambda: upstream.sessions and upstream.sessions[-1].kinds() and not _is_opening())
 
     def audio(self) -> bytes:
         """All that it got of that."""
@@ -56,6 +63,10 @@ class Relayed:
         """All of what was said, as it came."""
         kind = "response.output_audio_transcript.delta"
         return "".join(event["delta"] for event in self.caller.transport.events if event["type"] == kind)
+
+
+def _is_opening() -> bool:
+    return any(task.get_name() == OPENING for task in asyncio.all_tasks())
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ async def test_what_the_caller_says_goes_up_while_it_is_said_and_once() -> None:
     async with fake_upstream(responding=says_hello) as upstream, relayed(upstream) as call:
         call.say(MANUAL)
         await call.event("session.updated")
-        await until(lambda: upstream.sessions and upstream.sessions[0].kinds())
+        await call.is_ready(upstream)
         [session] = upstream.sessions
         append(call, frames[0])
         await until(lambda: bytes(session.appended) == frames[0])
@@ -68,7 +68,7 @@ async def test_an_upstream_that_follows_another_gets_the_turn_whole() -> None:
     async with fake_upstream(responding=says_hello) as upstream, relayed(upstream) as call:
         call.say(MANUAL)
         await call.event("session.updated")
-        await until(lambda: upstream.sessions and upstream.sessions[0].kinds())
+        await call.is_ready(upstream)
         for frame in frames[:30]:
             append(call, frame)
         await until(lambda: upstream.sessions[0].appended)

@@ -29,6 +29,8 @@ STEADY_S = 10.0
 """An upstream that closes a session sooner has failed: it is not asked for another one without a pause."""
 RESTORE_S = 10.0
 """So long it may take to give a new session the conversation."""
+OPENING = "relay opens a session"
+"""The name of a task."""
 
 
 class UpstreamSessions:
@@ -112,7 +114,7 @@ class UpstreamSessions:
 
     def _open(self) -> None:
         self._stop_timer()
-        self._opening = asyncio.create_task(self._opened(), name="relay opens a session")
+        self._opening = asyncio.create_task(self._opened(), name=OPENING)
         self._opening.add_done_callback(self._was_opened)
 
     async def _opened(self) -> tuple[UpstreamSession, SessionTimes]:
