@@ -58,6 +58,9 @@ def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> No
     assert judged(heard(free), None, noisy=False) == Transcript(free)
     assert judged(heard(free, -0.6), None, noisy=False) == Transcript(free, certain=False)
     assert judged(heard(free), None, noisy=True) == Transcript(free, certain=False)
+    more = heard(free)._replace(others=("Good you squeeze me in?",))
+    assert judged(more, None, noisy=False) == Transcript(free, alternatives=more.others)
+    assert judged(more, None, noisy=True) == Transcript(free, certain=False)  # No second opinion, which agents go by.
     assert judged(heard(free, -1.6), None, noisy=False) == Transcript(None, certain=False)
 
 
@@ -219,6 +222,7 @@ def test_real_engines_agree_on_a_quiet_line_and_nothing_wrong_is_certain_in_nois
     engine = NaturalEngine()
     wanted = "I'd like to book an appointment next Tuesday at 3 in the afternoon."
     said = HibariEngine().speak(wanted, "", 1.0, "a caller", "en").audio
-    assert engine.transcribe(said, PCM, "en") == Transcript(wanted)
+    found = engine.transcribe(said, PCM, "en")
+    assert (found.text, found.certain) == (wanted, True)
     found = engine.transcribe(in_noise(said), PCM, "en")
     assert found.text == wanted or not found.certain

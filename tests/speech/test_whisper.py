@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from voice_agent.call.audio import PCM, PCMU
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech import whisper
 from voice_agent.speech.hibari_engine import HibariEngine
+from voice_agent.speech.sounds import without_noise
 from voice_agent.speech.whisper import (
     KEPT_PROMPTS,
     MAX_PROMPT_TOKENS,
@@ -38,8 +41,26 @@ def sample() -> bytes:
 
 
 def test_a_sentence_that_is_in_no_grammar_is_understood(engine: WhisperEngine) -> None:
-    """What a caller says becomes its text, with capitals and a full stop."""
-    assert engine.transcribe(sample(), PCM, "en") == Transcript(SENTENCE)
+    """What a caller says becomes its text, with capitals and a full stop; what else was followed beside it."""
+    found = engine.transcribe(sample(), PCM, "en")
+    assert (found.text, found.certain) == (SENTENCE, True)
+    assert found.alternatives == engine._model.decode(without_noise(samples_of(sample(), PCM)), "en").others
+    assert all(understood(other) != understood(SENTENCE) for other in found.alternatives)
+
+
+def understood(text: str) -> list[str]:
+    """Its words, however they are written."""
+    return re.findall(r"\w+", text.lower().replace("'", ""))
+
+
+def test_other_texts_are_other_words_that_came_to_an_end() -> None:
+    """Capitals and full stops make no other text; one that runs in a circle is none."""
+    model = Mock(sequences=[list("Now."), list("now"), list("Know."), list("\u0120now" * 9), list("know")])
+    model.scores, model.no_speech_prob = [-0.2], 0.0
+    found = whisper._decoded(model, list("Now."), [0.9] * 4, 20, "")
+    assert found.others == ("Know.",)
+    assert found.transcript() == Transcript("Now.", alternatives=("Know.",))
+    assert found._replace(log_probability=-0.8, least=0.1).transcript() == Transcript("Now.", certain=False)
 
 
 def test_silence_and_other_languages_cost_nothing(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +228,6 @@ def test_a_text_that_its_limit_cut_off_is_known_as_cut(
     monkeypatch.setattr(whisper, "LEAST_TOKENS", limit)
     monkeypatch.setattr(whisper, "without_loops", note)
     engine._model.decode(samples_of(sample(), PCM), "en")
-    ((text, known_as),) = told
+    (text, known_as), *_ = told
     assert known_as is is_whole
     assert text.endswith("afternoon.") is is_whole

@@ -112,7 +112,7 @@ class NaturalEngine:
         heard = whisper.decode_answer(sound, language) if answers else whisper.decode(sound, language, prompt)
         if len(heard.text.split()) > FEW_WORDS:
             if heard.is_sure:
-                return Transcript(heard.text), heard
+                return heard.believed(), heard
             if noisy and heard.no_speech < NO_SPEECH:
                 return heard_twice(heard, self._whisper.decode(cleaned, language, prompt)), heard
         other = None
@@ -161,7 +161,7 @@ def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
     if other is None and alone.text is None and _is_told(heard):
         return Transcript(heard.text, certain=False)
     if other is None:
-        return Transcript(alone.text, certain=alone.certain and heard.log_probability >= SURE and not noisy)
+        return alone if heard.log_probability >= SURE and not noisy else Transcript(alone.text, certain=False)
     if same_words(heard.text, other):
         return Transcript(heard.text)
     if same_sound(heard.text, other):  # "make it for": the grammar knows which word is meant

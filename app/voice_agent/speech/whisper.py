@@ -85,9 +85,10 @@ class Decoded(NamedTuple):
     """How likely the least likely token of the text's words was; see `SURE_OF_EACH`."""
     first: Floats | None = None
     """How likely each token was to be the first; None: not known."""
-
     is_echo: bool = False
     """The text stands in the prompt: so Whisper may have made it of noise."""
+    others: tuple[str, ...] = ()
+    """Other texts that were followed to their end, likeliest first: no second opinion, for all are of one hearing."""
 
     @property
     def is_sure(self) -> bool:
@@ -105,7 +106,11 @@ class Decoded(NamedTuple):
             return Transcript("")
         if self.log_probability < DROPPED or (self.is_echo and not self.is_sure):
             return Transcript(None, certain=False)
-        return Transcript(self.text, certain=not self.is_unsure)
+        return Transcript(self.text, certain=False) if self.is_unsure else self.believed()
+
+    def believed(self) -> Transcript:
+        """It is certain; what else was followed may say more."""
+        return Transcript(self.text, alternatives=self.others)
 
 
 class WhisperModel:
@@ -188,6 +193,7 @@ class WhisperModel:
             sound,
             [before],
             beam_size=1 if with_chances else BEAMS,
+            num_hypotheses=1 if with_chances else BEAMS,
             # ctranslate2 gives half as many tokens as this, and as many as are left of it behind those before.
             max_length=max(2 * most, most + len(before)),
             return_scores=True,
@@ -260,8 +266,24 @@ def _decoded(found: Any, tokens: list[str], chances: Sequence[float], most: int,
     chosen = zip(tokens[:kept], chances, strict=False)
     least = min((chance for token, chance in chosen if _is_of_word(token)), default=0.0)
     return Decoded(
-        text, float(found.scores[0]), float(found.no_speech_prob), loops, least, is_echo=is_echo(text, prompt)
+        text,
+        float(found.scores[0]),
+        float(found.no_speech_prob),
+        loops,
+        least,
+        is_echo=is_echo(text, prompt),
+        others=_others(text, found.sequences[1:], most),
     )
+
+
+def _others(text: str, followed: Sequence[list[str]], most: int) -> tuple[str, ...]:
+    """Texts beside the first one that have other words and an end."""
+    by_words = {_plain(text): text}
+    for tokens in followed:
+        other, loops = without_loops(text_of(tokens), is_whole=len(tokens) < most)
+        if not loops:
+            by_words.setdefault(_plain(other), other)
+    return tuple(by_words.values())[1:]
 
 
 def _better(first: Decoded, again: Decoded) -> Decoded:

@@ -33,9 +33,9 @@ class DeskDialog:
     def memory(self) -> Memory:
         return Memory.from_json(json.loads(self._stored))
 
-    def say(self, text: str | None, *alternatives: str, uncertain: bool = False, **more: Any) -> str:
-        """A turn of the caller, `more` is of `CallersWords`; the answer."""
-        said = CallersWords(text, uncertain or bool(alternatives), alternatives, **more)
+    def say(self, text: str | None, *alternatives: str, uncertain: bool | None = None, **more: Any) -> str:
+        """A turn of the caller, which is uncertain if there are alternatives; `more`: of `CallersWords`. The answer."""
+        said = CallersWords(text, bool(alternatives) if uncertain is None else uncertain, alternatives, **more)
         answer = decide(said, self.memory, self.desk)
         self._stored = json.dumps(answer.memory.as_json())
         self.hung_up = answer.hang_up

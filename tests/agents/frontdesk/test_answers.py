@@ -47,6 +47,16 @@ def test_a_yes_in_other_words(yes: str) -> None:
     assert dialog.say(yes).startswith("Done: Tuesday the first of December at three"), yes
 
 
+@pytest.mark.parametrize("both", ["Yes, not right.", "yes, not slide", "okay, no", "sure, don't"])
+def test_a_yes_that_is_a_no_is_neither(both: str) -> None:
+    """One of the two was misheard: what was read back is asked once more, and neither done nor dropped."""
+    dialog = offered()
+    said = dialog.say(both)
+    assert said.startswith("I am sorry, I did not understand that.")
+    assert "Tuesday the first of December at three" in said
+    assert dialog.say("yes").startswith("Done: Tuesday the first of December at three")
+
+
 @pytest.mark.parametrize(
     ("no", "answer"),
     [

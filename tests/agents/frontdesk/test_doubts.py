@@ -55,6 +55,16 @@ def test_of_what_it_may_have_been_that_is_asked_back_which_names_most() -> None:
     assert dialog.asked_back
 
 
+def test_of_what_it_may_have_been_that_is_asked_back_which_answers_the_question() -> None:
+    """One ear heard another day in an answer to "what time?", and one in a yes."""
+    dialog = DeskDialog()
+    dialog.say("book an appointment on tuesday")
+    asked = dialog.say("wednesday ten to eleven", "Let's say 10 to 11.")
+    assert asked == "Shall I book Tuesday the twenty fourth of November at ten fifty in the morning?"
+    assert dialog.say("Yet go for it.", "yeah twelve friday") == "Was that a yes?"
+    assert dialog.say("yes").startswith("Done: Tuesday the twenty fourth")
+
+
 def test_two_texts_that_mean_the_same_are_certain() -> None:
     """Ears may disagree about words, and agree about what was meant."""
     dialog = DeskDialog()
@@ -72,6 +82,38 @@ def test_an_alternative_that_means_something_is_better_than_a_text_that_does_not
     """It is asked about."""
     dialog = DeskDialog()
     assert dialog.say("wear is mayor der", "where is order 4711") == "Did you say order four seven one one?"
+
+
+@pytest.mark.parametrize(
+    ("certain", "fuller", "asked"),
+    [
+        ("book december third and to thirty", "book december third at two thirty", "half past two"),
+        ("when do you close then", "when do you close today", "on Monday the twenty third"),
+        ("but you guys around on sunday", "are you guys around on sunday", "we are open on Sunday"),
+        ("opting ours", "what are your opening hours", "our opening hours"),
+    ],
+)
+def test_what_is_certain_and_may_have_been_more_is_asked_about(certain: str, fuller: str, asked: str) -> None:
+    """Nothing is told or done on the less. After a no it is what was said, if it means anything."""
+    dialog = DeskDialog()
+    assert asked in dialog.say(certain, fuller, uncertain=False)
+    assert (dialog.acts, dialog.asked_back) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("certain", "other"),
+    [
+        ("are you open on friday", "are you open on sunday"),
+        ("where is order 4711", "order 4771 tomorrow"),
+        ("i wont be able to come on friday", "i want to come on friday at three"),
+        ("when do you open", "then do you"),
+    ],
+)
+def test_what_may_have_been_something_else_stays_what_was_certain(certain: str, other: str) -> None:
+    """A less likely text of the same hearing is no second opinion."""
+    dialog, alone = DeskDialog(), DeskDialog()
+    assert dialog.say(certain, other, uncertain=False) == alone.say(certain)
+    assert dialog.acts == alone.acts
 
 
 def test_what_reads_back_what_it_heard_is_question_enough() -> None:

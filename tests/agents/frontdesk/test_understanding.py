@@ -126,4 +126,9 @@ def test_good_morning_is_no_time_of_day() -> None:
 
 def test_a_day_is_found_in_what_an_ear_makes_of_it() -> None:
     """In noise, and with no doubt at all: "today" after a verb that asks for hours."""
-    assert heard("When do you close to death?").day == MONDAY
+    for badly in ("When do you close to death?", "When do you close to me?", "When do you close the day?"):
+        assert heard(badly).day == MONDAY, badly
+    assert heard("What time do you shot on Friday?").task == "hours"
+    late = heard("Put me down for December 3rd add to 30.")
+    assert (late.day, late.time) == (date(2026, 12, 3), 14 * 60 + 30)
+    assert heard("Tuesday after noon, around three").time == 15 * 60

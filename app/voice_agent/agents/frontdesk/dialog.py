@@ -262,6 +262,8 @@ def _is_of(offer: Slot, heard: Understood) -> bool:
 def _small_answer(heard: Understood, memory: Memory, desk: DeskContext) -> Answer | None:
     """Yes, no, thanks, hello, help."""
     asks, language = heard.intents, desk.language
+    if memory.asked in _READ_BACK and {"right", "wrong"} <= asks and _begins_with_yes(heard, desk):
+        return None  # "Yes, not right": one of the two was misheard.
     if "wrong" in asks:
         stays = not memory.task and any(language.patterns.tasks[task].search(heard.text) for task in _CHANGES)
         return _dropped(replace(memory, task="cancel"), desk) if stays else _no(heard, memory, desk)
@@ -278,6 +280,10 @@ def _small_answer(heard: Understood, memory: Memory, desk: DeskContext) -> Answe
         question = "" if memory.asked in ("", "help") else open_question(memory, desk)
         return Answer(opening, question, _asking(memory))
     return _yes(memory, desk) if "right" in asks else None
+
+
+def _begins_with_yes(heard: Understood, desk: DeskContext) -> bool:
+    return desk.language.patterns.intents["right"].match(heard.text) is not None
 
 
 def _asking(memory: Memory) -> Memory:

@@ -1,7 +1,8 @@
 """What is uncertain is asked back, once, and nothing is done on it before a yes.
 
 A transcript is uncertain when its ear says so: little probability, noise, two ears that disagree. Where the texts that
-it may have been mean the same, it is certain after all. Where the answer reads back all that was understood anyway
+it may have been mean the same, it is certain after all. What is certain and may have been more ("December third add to
+thirty", perhaps "at two thirty") is asked about, too. Where the answer reads back all that was understood anyway
 ("Shall I book Tuesday at three?"), that is the question; else it is `question`.
 
 ::
@@ -23,11 +24,13 @@ from voice_agent.agents.frontdesk.answers import Answer, open_question
 from voice_agent.agents.frontdesk.desk import DeskContext
 from voice_agent.agents.frontdesk.memory import Memory, Slot
 from voice_agent.agents.frontdesk.plain import plain
-from voice_agent.agents.frontdesk.understanding import Understood, understand
+from voice_agent.agents.frontdesk.understanding import Understood, is_bare, understand
 
 MAX_ALTERNATIVES = 3
 MAX_DOUBT_CHARS = 500
 MAX_DENIED = 8
+_NAMED = ("task", "day", "from_day", "not_day", "time", "not_time", "digits", "zone")
+"""What a wish may name, of `Understood`."""
 YES_OR_NO = frozenset({"confirm", "offer", "callback", "name_right", "more"})
 """Questions that a yes or a no answers."""
 
@@ -61,18 +64,42 @@ class Weighed:
 
 
 def weighed(said: CallersWords, memory: Memory, desk: DeskContext) -> Weighed:
-    """The likeliest meaning there is; of what is uncertain, that which names most: it is asked back as a whole."""
+    """The likeliest meaning there is; of what is uncertain, that which fits the question and names most.
+
+    It is asked back as a whole.
+    """
     texts = [said.text or "", *said.alternatives[:MAX_ALTERNATIVES]]
     meant = [(text, _meant(text, memory, desk)) for text in texts]
     if not (said.uncertain or said.was_cut):
-        return Weighed(texts[0], meant[0][1], False)
-    text, wishes = max(meant, key=lambda each: _named(each[1]))
+        text, wishes = _fullest(meant)
+        return Weighed(text, wishes, text != texts[0], (texts[0],) if text != texts[0] and meant[0][1] else ())
+    text, wishes = max(meant, key=lambda each: (_fits(each[1], memory), _named(each[1])))
     readings = {_meaning(wishes): text}
     for other, others_wishes in meant:
         readings.setdefault(_meaning(others_wishes), other)
     agree = len(meant) > 1 and len(readings) == 1 and not said.was_cut
     others = tuple(other for meaning, other in readings.items() if meaning)[1:]
     return Weighed(text, wishes, not agree, others)
+
+
+def _fullest(meant: Sequence[tuple[str, tuple[Understood, ...]]]) -> tuple[str, tuple[Understood, ...]]:
+    """Of what was said with certainty and what else it may have been: that which means all of the former, and most."""
+    first = meant[0]
+    fuller = [each for each in meant if each[1] != first[1] and _holds(each[1], first[1])]
+    return max([first, *fuller], key=lambda each: _named(each[1]))
+
+
+def _holds(wishes: tuple[Understood, ...], others: tuple[Understood, ...]) -> bool:
+    """Whether they mean all that others do."""
+    if not others:
+        return bool(wishes)
+    return len(wishes) == len(others) and all(map(_holds_wish, wishes, others))
+
+
+def _holds_wish(wish: Understood, other: Understood) -> bool:
+    mine, its = wish.meaning, other.meaning
+    kept = (getattr(its, one) in (getattr(mine, one), None, "") for one in _NAMED)
+    return all(kept) and mine.intents >= its.intents and mine.no_such_day == its.no_such_day
 
 
 def readings(heard: Weighed, memory: Memory, desk: DeskContext) -> Iterator[Weighed]:
@@ -88,6 +115,14 @@ def _meant(text: str, memory: Memory, desk: DeskContext) -> tuple[Understood, ..
 
 def _meaning(wishes: tuple[Understood, ...]) -> tuple[Understood, ...]:
     return tuple(wish.meaning for wish in wishes)
+
+
+def _fits(wishes: tuple[Understood, ...], memory: Memory) -> bool:
+    """Whether they are what mostly answers the open question: a yes to one, to "what time?" no other day."""
+    if memory.asked in YES_OR_NO:
+        return is_bare("right", wishes)
+    days = {wish.day.isoformat() for wish in wishes if wish.day is not None}
+    return memory.asked != "time" or days <= {memory.slot.day}
 
 
 def _named(wishes: Sequence[Understood]) -> tuple[int, bool]:
