@@ -22,7 +22,11 @@ class Transcript:
     certain: bool = True
     """False: the ear doubts it. An agent that acts on what was said asks before it does."""
     alternatives: Sequence[str] = ()
-    """What else it may have been, likeliest first; 3 are kept, 1 000 characters of each."""
+    """What else it may have been, likeliest first; 3 are kept, 1 000 characters of each.
+
+    Where it doubts the text, another opinion: agents may take for certain what all of them mean. Of what is certain,
+    less likely readings of the same hearing, which may say more.
+    """
 
 
 class Ear:
