@@ -323,8 +323,8 @@ def _corrects(heard: Understood, desk: DeskContext) -> bool:
     if heard.intents & {"bye", "thanks"}:
         return False
     words = heard.text.replace("|", " ")
-    found = [match for match in desk.language.patterns.corrections.finditer(words) if words[match.end() :].split()]
-    return len(words.split()) > MOST_WORDS_OF_A_NO or any(" " in match.group().strip() for match in found)
+    found = desk.language.patterns.after_no.search(words)
+    return len(words.split()) > MOST_WORDS_OF_A_NO or (found is not None and bool(words[found.end() :].strip()))
 
 
 def _dropped(memory: Memory, desk: DeskContext) -> Answer:

@@ -73,6 +73,8 @@ class Patterns:
     heard_time: re.Pattern[str]
     """A homophone where a time is due; group ``word`` is it."""
     corrections: re.Pattern[str]
+    after_no: re.Pattern[str]
+    """What begins a correction behind a no: "make it", "lieber"."""
     not_this: re.Pattern[str]
     from_this: re.Pattern[str]
     order_words: re.Pattern[str]
@@ -199,6 +201,7 @@ def _patterns(given: dict[str, Any], words: dict[str, Any]) -> Patterns:
             rf"(?= *(?:$|\||(?:{given['heard_after']})\b))"
         ),
         corrections=_whole(given["corrections"]),
+        after_no=_whole(given["after_no"]),
         not_this=re.compile(rf"\b(?:{folded(words['not_this'])}) *$"),
         from_this=re.compile(rf"\b(?:{folded(words['from_this'])}) *$"),
         order_words=_whole(given["order_words"]),
