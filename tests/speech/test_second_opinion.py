@@ -12,7 +12,7 @@ import pytest
 from voice_agent.call.audio import PCM
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.hibari_engine import HibariEngine
-from voice_agent.speech.second_opinion import AGREED, PERHAPS, NaturalEngine, heard_twice, judged
+from voice_agent.speech.second_opinion import AGREED, PERHAPS, UNLIKELY, NaturalEngine, heard_twice, judged
 from voice_agent.speech.whisper import Decoded
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -58,6 +58,8 @@ def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> No
     assert judged(heard(free), None, noisy=False) == Transcript(free)
     assert judged(heard(free, -0.6), None, noisy=False) == Transcript(free, certain=False)
     assert judged(heard(free), None, noisy=True) == Transcript(free, certain=False)
+    for least, is_certain in ((UNLIKELY - 0.01, False), (UNLIKELY, True)):
+        assert judged(heard(free)._replace(least=least), None, noisy=False) == Transcript(free, certain=is_certain)
     more = heard(free)._replace(others=("Good you squeeze me in?",))
     assert judged(more, None, noisy=False) == Transcript(free, alternatives=more.others)
     assert judged(more, None, noisy=True) == Transcript(free, certain=False)  # No second opinion, which agents go by.

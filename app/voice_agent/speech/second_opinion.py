@@ -41,6 +41,8 @@ CLEAN_DB = 40.0
 """With this much there is no noise worth taking away, and words would suffer; not so on a telephone."""
 SURE = -0.45
 """From this mean log-probability on Whisper's words are believed without another opinion, in a quiet clip."""
+UNLIKELY = 0.1
+"""A word with a token less likely than this is doubted all the same: "my order for 1011" of a telephone's 4711."""
 AGREED = 0.3
 """What was heard the same twice is believed from this likelihood of every token on: of 133 such in noise 129 meant what
 was said, and the others had nothing done that was not asked for."""
@@ -161,7 +163,8 @@ def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
     if other is None and alone.text is None and _is_told(heard):
         return Transcript(heard.text, certain=False)
     if other is None:
-        return alone if heard.log_probability >= SURE and not noisy else Transcript(alone.text, certain=False)
+        is_believed = heard.log_probability >= SURE and not noisy and not 0 < heard.least < UNLIKELY
+        return alone if is_believed else Transcript(alone.text, certain=False)
     if same_words(heard.text, other):
         return Transcript(heard.text)
     if same_sound(heard.text, other):  # "make it for": the grammar knows which word is meant

@@ -82,7 +82,7 @@ class Decoded(NamedTuple):
     loops: bool
     """The text did not end, and was cut where it began again."""
     least: float = 0.0
-    """How likely the least likely token of the text's words was; see `SURE_OF_EACH`."""
+    """How likely the least likely token of the text's words was, see `SURE_OF_EACH`; 0: not known."""
     first: Floats | None = None
     """How likely each token was to be the first; None: not known."""
     is_echo: bool = False

@@ -132,3 +132,4 @@ def test_a_day_is_found_in_what_an_ear_makes_of_it() -> None:
     late = heard("Put me down for December 3rd add to 30.")
     assert (late.day, late.time) == (date(2026, 12, 3), 14 * 60 + 30)
     assert heard("Tuesday after noon, around three").time == 15 * 60
+    assert heard("My package 8o 8o is late.").digits == "8080"
