@@ -12,7 +12,7 @@ import pytest
 from voice_agent.call.audio import PCM
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.hibari_engine import HibariEngine
-from voice_agent.speech.second_opinion import AGREED, PERHAPS, UNLIKELY, NaturalEngine, heard_twice, judged
+from voice_agent.speech.second_opinion import AGREED, NOTHING, PERHAPS, UNLIKELY, NaturalEngine, heard_twice, judged
 from voice_agent.speech.whisper import Decoded
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -128,6 +128,17 @@ def test_of_two_hearings_one_that_is_sure_is_enough_and_two_that_are_hopeless_ar
     assert heard_twice(sure._replace(loops=True), doubtful).text == doubtful.text
     hopeless = heard("a b", -1.3)
     assert heard_twice(hopeless, hopeless) == Transcript(None, certain=False)
+
+
+def test_other_texts_of_one_hearing_are_told_and_agree_about_nothing() -> None:
+    """They come behind another hearing's; alone they stand beside "nothing was said", so that nothing is certain."""
+    first = heard("at four")._replace(least=0.3, others=("add for", "at for"))
+    second = heard("a door", -0.4)._replace(least=PERHAPS)
+    assert heard_twice(first, second).alternatives == ("a door", *first.others)
+    unlikely = second._replace(least=0.1)
+    assert heard_twice(first, unlikely) == Transcript("at four", certain=False, alternatives=(*first.others, NOTHING))
+    sure = first._replace(least=0.7)
+    assert heard_twice(sure, second) == Transcript("at four", alternatives=first.others)
 
 
 def test_doubtful_words_of_the_prompt_are_told_of_no_hearing() -> None:

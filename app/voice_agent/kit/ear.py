@@ -24,8 +24,8 @@ class Transcript:
     alternatives: Sequence[str] = ()
     """What else it may have been, likeliest first; 3 are kept, 1 000 characters of each.
 
-    Where it doubts the text, another opinion: agents may take for certain what all of them mean. Of what is certain,
-    less likely readings of the same hearing, which may say more.
+    Where it doubts the text, other opinions: agents may take for certain what all of them mean, so an ear that has none
+    says that it may have been "", nothing. Of what is certain, less likely readings of it, which may say more.
     """
 
 

@@ -49,6 +49,8 @@ was said, and the others had nothing done that was not asked for."""
 PERHAPS = 0.25
 """Less likely words are no second opinion: both hearings are Whisper's, and err in the same way. "Perhaps" is what an
 agent may take for certain where both mean the same."""
+NOTHING = ""
+"""Beside other texts of one hearing, so that it makes nothing certain that they mean the same."""
 ASKED_ABOUT = -1.5
 """Below `DROPPED`, too, several words may be told, for the caller to be asked: of six such in noise two were right."""
 FEW_WORDS = 3
@@ -151,10 +153,12 @@ def heard_twice(first: Decoded, second: Decoded) -> Transcript:
     better, other = sorted((first, second), key=lambda one: (not one.loops, one.log_probability), reverse=True)
     if better.transcript().text is None and not _is_told(better):
         return Transcript(None, certain=False)
-    if same_words(better.text, other.text):
-        return Transcript(better.text, certain=min(better.least, other.least) >= AGREED)
-    others = (other.text,) if other.transcript().text and other.least >= PERHAPS else ()
-    return Transcript(better.text, certain=better.is_sure, alternatives=others)
+    same = same_words(better.text, other.text)
+    if better.is_sure or (same and min(better.least, other.least) >= AGREED):
+        return better.believed()
+    if not same and other.transcript().text and other.least >= PERHAPS:
+        return Transcript(better.text, certain=False, alternatives=(other.text, *better.others))
+    return Transcript(better.text, certain=False, alternatives=(*better.others, NOTHING) if better.others else ())
 
 
 def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:

@@ -71,6 +71,14 @@ def test_two_texts_that_mean_the_same_are_certain() -> None:
     assert ORDER in dialog.say("where is my order for seven one one", "where is my order four seven one one")
 
 
+def test_where_nothing_may_have_been_said_nothing_is_certain() -> None:
+    """An ear says so that has no other opinion, but several texts of one hearing."""
+    dialog = DeskDialog()
+    said = dialog.say("where is my order for seven one one", "where is my order four seven one one", "")
+    assert said == "Did you say order four seven one one?"
+    assert dialog.say("no") == "Then please say it again."
+
+
 def test_two_texts_that_mean_different_things_are_asked_about() -> None:
     """The likelier one is."""
     dialog = DeskDialog()

@@ -111,7 +111,9 @@ def _checked(given: Transcript) -> Transcript:
     if not isinstance(certain, bool) or not isinstance(others, Sequence):
         raise NoTranscript("a transcript whose certainty is no truth value, or whose alternatives are no sequence")
     texts = (_unicode(other) for other in others[:MAX_ALTERNATIVES])
-    kept = tuple(other[:MAX_ALTERNATIVE_CHARS] for other in texts if other and other != text)
+    kept = tuple(
+        other[:MAX_ALTERNATIVE_CHARS] for other in texts if other not in (text, None) and (other or not certain)
+    )
     return Transcript(text, given.is_final, certain, kept)
 
 
