@@ -128,7 +128,13 @@ def test_a_day_is_found_in_what_an_ear_makes_of_it() -> None:
     """In noise, and with no doubt at all: "today" after a verb that asks for hours."""
     for badly in ("When do you close to death?", "When do you close to me?", "When do you close the day?"):
         assert heard(badly).day == MONDAY, badly
-    assert heard("What time do you shot on Friday?").task == "hours"
+    for badly in ("What time do you shot on Friday?", "What time do you should on Friday?"):
+        assert heard(badly).task == "hours", badly
+    for badly in ("Would Wednesday at then work for you?", "Would Wednesday attend work for you?"):
+        assert heard(badly).time == 10 * 60, badly
+    assert heard("Is there a slot left tomorrow until 11?").time == 11 * 60
+    for badly in ("Could you make it have past 4 instead?", "Could you make it have pest for instead?"):
+        assert heard(badly).time == 16 * 60 + 30, badly
     late = heard("Put me down for December 3rd add to 30.")
     assert (late.day, late.time) == (date(2026, 12, 3), 14 * 60 + 30)
     assert heard("Tuesday after noon, around three").time == 15 * 60
