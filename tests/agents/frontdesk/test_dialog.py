@@ -249,7 +249,13 @@ def test_goodbye_hangs_up(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["no, make it forward", "no, I said for you", "oh wait, no, I sent the state, and the state not to stay"]
+    "words",
+    [
+        "no, make it forward",
+        "no, I said for you",
+        "No, actually, when they do sleep matter.",
+        "oh wait, no, I sent the state, and the state not to stay",
+    ],
 )
 def test_a_no_that_goes_on_with_what_was_not_understood_is_no_goodbye(words: str) -> None:
     """It may have been "no, make it four"."""
