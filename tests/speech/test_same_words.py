@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voice_agent.speech.same_words import has_number, same_sound, same_words
+from voice_agent.speech.same_words import has_number, names_day_or_number, same_sound, same_words
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,18 @@ def test_what_may_be_a_number_is_one() -> None:
     """Digits, words for them, and words that sound so."""
     assert all(map(has_number, ("order 4711", "At five", "make it for")))
     assert not has_number("When are you open?")
+
+
+def test_what_names_a_day_or_a_number() -> None:
+    """Written or spelt, in English and German; not what only sounds so."""
+    for text in (
+        "Order 4711.",
+        "at half past two",
+        "on the fourth",
+        "On Sunday?",
+        "am Mittwoch",
+        "Samstag um drei Uhr 15",
+    ):
+        assert names_day_or_number(text), text
+    for text in ("I'd like to book it for you, oh!", "today", "someday", "Have a nice day, sonntags", ""):
+        assert not names_day_or_number(text), text

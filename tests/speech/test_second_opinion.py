@@ -12,7 +12,16 @@ import pytest
 from voice_agent.call.audio import PCM
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.hibari_engine import HibariEngine
-from voice_agent.speech.second_opinion import AGREED, NOTHING, PERHAPS, UNLIKELY, NaturalEngine, heard_twice, judged
+from voice_agent.speech.second_opinion import (
+    AGREED,
+    NOTHING,
+    PERHAPS,
+    UNLIKELY,
+    UNLIKELY_NAME,
+    NaturalEngine,
+    heard_twice,
+    judged,
+)
 from voice_agent.speech.whisper import Decoded
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -58,11 +67,17 @@ def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> No
     assert judged(heard(free), None, noisy=False) == Transcript(free)
     assert judged(heard(free, -0.6), None, noisy=False) == Transcript(free, certain=False)
     assert judged(heard(free), None, noisy=True) == Transcript(free, certain=False)
-    for least, is_certain in ((UNLIKELY - 0.01, False), (UNLIKELY, True)):
-        assert judged(heard(free)._replace(least=least), None, noisy=False) == Transcript(free, certain=is_certain)
+    for text, enough in (
+        (free, UNLIKELY),
+        ("Are you open on Thursday?", UNLIKELY_NAME),
+        ("Order 1011.", UNLIKELY_NAME),
+    ):
+        assert judged(heard(text)._replace(least=enough - 0.01), None, noisy=False) == Transcript(text, certain=False)
+        assert judged(heard(text)._replace(least=enough), None, noisy=False) == Transcript(text)
     more = heard(free)._replace(others=("Good you squeeze me in?",))
     assert judged(more, None, noisy=False) == Transcript(free, alternatives=more.others)
-    assert judged(more, None, noisy=True) == Transcript(free, certain=False)  # No second opinion, which agents go by.
+    # Of one hearing, and so no second opinion, which agents go by.
+    assert judged(more, None, noisy=True) == Transcript(free, certain=False, alternatives=(*more.others, NOTHING))
     assert judged(heard(free, -1.6), None, noisy=False) == Transcript(None, certain=False)
 
 

@@ -26,6 +26,7 @@ _SOUND_ALIKE = {
     "wear": "where",
     "their": "there",
 }
+_WEEKDAY = re.compile(r"(mon|tues|wednes|thurs|fri|satur|sun)day|(mon|diens|donners|frei|sams|sonn)tag|mittwoch")
 _SAID_OR_NOT = frozenset("a an the of and please hi hello oclock".split())
 _SPOKEN_MARKS = {"a.m.": "am", "p.m.": "pm", "o'clock": ""}
 
@@ -55,6 +56,12 @@ def has_number(text: str) -> bool:
     return any(
         word[0].isdecimal() or word in _NUMBERS or word in _SOUND_ALIKE for word in re.findall(r"\w+", text.lower())
     )
+
+
+def names_day_or_number(text: str) -> bool:
+    """Whether a weekday or a number is named, of which another one would sound as likely; of English and German."""
+    words = re.findall(r"\w+", text.lower())
+    return any(word[0].isdecimal() or _NUMBERS.get(word) or _WEEKDAY.fullmatch(word) for word in words)
 
 
 def _written(text: str, *, sounds: bool = False) -> str:

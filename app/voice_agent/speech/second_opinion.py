@@ -19,7 +19,7 @@ from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.log_mel import RATE_HZ, Floats
 from voice_agent.speech.recognition import Recognizer, Samples
-from voice_agent.speech.same_words import has_number, near_sound, same_sound, same_words
+from voice_agent.speech.same_words import has_number, names_day_or_number, near_sound, same_sound, same_words
 from voice_agent.speech.sounds import has_speech, signal_to_noise_db, without_noise
 from voice_agent.speech.whisper import NO_SPEECH, UNSURE, Decoded, WhisperModel, samples_of
 from voice_agent.speech.yes_or_no import (
@@ -41,8 +41,10 @@ CLEAN_DB = 40.0
 """With this much there is no noise worth taking away, and words would suffer; not so on a telephone."""
 SURE = -0.45
 """From this mean log-probability on Whisper's words are believed without another opinion, in a quiet clip."""
-UNLIKELY = 0.1
-"""A word with a token less likely than this is doubted all the same: "my order for 1011" of a telephone's 4711."""
+UNLIKELY = 0.2
+"""A word with a token less likely than this is doubted all the same."""
+UNLIKELY_NAME = 0.5
+"""And from here on in a text that names a day or a number: over a telephone "Sunday" is heard as "Thursday"."""
 AGREED = 0.3
 """What was heard the same twice is believed from this likelihood of every token on: of 133 such in noise 129 meant what
 was said, and the others had nothing done that was not asked for."""
@@ -148,6 +150,11 @@ def _is_told(heard: Decoded) -> bool:
     return several and is_speech and heard.log_probability >= ASKED_ABOUT
 
 
+def _doubted(heard: Decoded, text: str | None) -> Transcript:
+    """With what else was followed to its end."""
+    return Transcript(text, certain=False, alternatives=(*heard.others, NOTHING) if text and heard.others else ())
+
+
 def heard_twice(first: Decoded, second: Decoded) -> Transcript:
     """What was said in noise, of which Whisper once heard all and once had less of the noise."""
     better, other = sorted((first, second), key=lambda one: (not one.loops, one.log_probability), reverse=True)
@@ -158,7 +165,7 @@ def heard_twice(first: Decoded, second: Decoded) -> Transcript:
         return better.believed()
     if not same and other.transcript().text and other.least >= PERHAPS:
         return Transcript(better.text, certain=False, alternatives=(other.text, *better.others))
-    return Transcript(better.text, certain=False, alternatives=(*better.others, NOTHING) if better.others else ())
+    return _doubted(better, better.text)
 
 
 def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
@@ -167,8 +174,9 @@ def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
     if other is None and alone.text is None and _is_told(heard):
         return Transcript(heard.text, certain=False)
     if other is None:
-        is_believed = heard.log_probability >= SURE and not noisy and not 0 < heard.least < UNLIKELY
-        return alone if is_believed else Transcript(alone.text, certain=False)
+        unlikely = UNLIKELY_NAME if names_day_or_number(heard.text) else UNLIKELY
+        is_believed = heard.log_probability >= SURE and not noisy and not 0 < heard.least < unlikely
+        return alone if is_believed else _doubted(heard, alone.text)
     if same_words(heard.text, other):
         return Transcript(heard.text)
     if same_sound(heard.text, other):  # "make it for": the grammar knows which word is meant
