@@ -17,6 +17,7 @@ from voice_agent.speech.second_opinion import (
     NOTHING,
     PERHAPS,
     UNLIKELY,
+    UNLIKELY_BY_TELEPHONE,
     UNLIKELY_NAME,
     NaturalEngine,
     heard_twice,
@@ -67,13 +68,13 @@ def test_whisper_alone_is_believed_where_it_is_sure_and_nothing_disturbs() -> No
     assert judged(heard(free), None, noisy=False) == Transcript(free)
     assert judged(heard(free, -0.6), None, noisy=False) == Transcript(free, certain=False)
     assert judged(heard(free), None, noisy=True) == Transcript(free, certain=False)
-    for text, enough in (
-        (free, UNLIKELY),
-        ("Are you open on Thursday?", UNLIKELY_NAME),
-        ("Order 1011.", UNLIKELY_NAME),
-    ):
-        assert judged(heard(text)._replace(least=enough - 0.01), None, noisy=False) == Transcript(text, certain=False)
-        assert judged(heard(text)._replace(least=enough), None, noisy=False) == Transcript(text)
+    named = "Are you open on Thursday?"
+    for text, enough in ((free, UNLIKELY_BY_TELEPHONE), (named, UNLIKELY_NAME), ("Order 1011.", UNLIKELY_NAME)):
+        for is_telephone, least in ((True, enough), (False, UNLIKELY)):
+            barely, hardly = heard(text)._replace(least=least), heard(text)._replace(least=least - 0.01)
+            assert judged(barely, None, noisy=False, is_telephone=is_telephone) == Transcript(text)
+            doubted = judged(hardly, None, noisy=False, is_telephone=is_telephone)
+            assert doubted == Transcript(text, certain=False)
     more = heard(free)._replace(others=("Good you squeeze me in?",))
     assert judged(more, None, noisy=False) == Transcript(free, alternatives=more.others)
     # Of one hearing, and so no second opinion, which agents go by.

@@ -41,10 +41,11 @@ CLEAN_DB = 40.0
 """With this much there is no noise worth taking away, and words would suffer; not so on a telephone."""
 SURE = -0.45
 """From this mean log-probability on Whisper's words are believed without another opinion, in a quiet clip."""
-UNLIKELY = 0.2
+UNLIKELY = 0.1
 """A word with a token less likely than this is doubted all the same."""
+UNLIKELY_BY_TELEPHONE = 0.2
 UNLIKELY_NAME = 0.5
-"""And from here on in a text that names a day or a number: over a telephone "Sunday" is heard as "Thursday"."""
+"""Over a telephone, of a text that names a day or a number: "Sunday" is heard as "Thursday" there."""
 AGREED = 0.3
 """What was heard the same twice is believed from this likelihood of every token on: of 133 such in noise 129 meant what
 was said, and the others had nothing done that was not asked for."""
@@ -129,7 +130,7 @@ class NaturalEngine:
                 heard = whisper.decode_answer(cleaned, language, heard)
             else:
                 heard = whisper.decode_again(cleaned, language, heard, prompt)
-        return judged(heard, other, noisy=noisy), heard
+        return judged(heard, other, noisy=noisy, is_telephone=is_telephone), heard
 
 
 def _rounded(samples: Floats) -> Samples:
@@ -150,6 +151,13 @@ def _is_told(heard: Decoded) -> bool:
     return several and is_speech and heard.log_probability >= ASKED_ABOUT
 
 
+def _unlikely(text: str, *, is_telephone: bool) -> float:
+    """A text with a token less likely than this is doubted, however likely all of it is."""
+    if not is_telephone:
+        return UNLIKELY
+    return UNLIKELY_NAME if names_day_or_number(text) else UNLIKELY_BY_TELEPHONE
+
+
 def _doubted(heard: Decoded, text: str | None) -> Transcript:
     """With what else was followed to its end."""
     return Transcript(text, certain=False, alternatives=(*heard.others, NOTHING) if text and heard.others else ())
@@ -168,14 +176,14 @@ def heard_twice(first: Decoded, second: Decoded) -> Transcript:
     return _doubted(better, better.text)
 
 
-def judged(heard: Decoded, other: str | None, *, noisy: bool) -> Transcript:
+def judged(heard: Decoded, other: str | None, *, noisy: bool, is_telephone: bool = False) -> Transcript:
     """What was said, by Whisper's words and those of the grammar; None: it was not asked, or has none."""
     alone = heard.transcript()
     if other is None and alone.text is None and _is_told(heard):
         return Transcript(heard.text, certain=False)
     if other is None:
-        unlikely = UNLIKELY_NAME if names_day_or_number(heard.text) else UNLIKELY
-        is_believed = heard.log_probability >= SURE and not noisy and not 0 < heard.least < unlikely
+        is_likely = not 0 < heard.least < _unlikely(heard.text, is_telephone=is_telephone)
+        is_believed = heard.log_probability >= SURE and not noisy and is_likely
         return alone if is_believed else _doubted(heard, alone.text)
     if same_words(heard.text, other):
         return Transcript(heard.text)
