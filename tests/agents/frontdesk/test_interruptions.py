@@ -108,6 +108,13 @@ def test_what_may_be_a_listeners_word_does_not_stop_an_answer() -> None:
     assert dialog.say("mama", "Mm-hmm.", heard="Order") == HOURS + MORE
 
 
+def test_what_is_certain_is_no_listeners_word_for_what_else_it_may_have_been() -> None:
+    """It was said to the desk."""
+    dialog = told()
+    answer = dialog.say("Where is order 5029?", "Mm-hmm.", uncertain=False, heard="Order")
+    assert answer.startswith("Order number five zero two nine")
+
+
 def test_a_short_sound_after_an_answer_may_be_the_callers_answer() -> None:
     """It was not understood."""
     dialog = told()

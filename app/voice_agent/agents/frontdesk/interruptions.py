@@ -55,7 +55,8 @@ def says_nothing(said: CallersWords, desk: DeskContext) -> bool:
     """Whether it is what one says who only listens, or may be, or a short sound of which nothing was understood."""
     if not said.text:
         return said.is_short
-    return any(is_backchannel(text, desk.language.tag) for text in (said.text, *said.alternatives))
+    texts = (said.text, *said.alternatives) if said.uncertain else (said.text,)
+    return any(is_backchannel(text, desk.language.tag) for text in texts)
 
 
 def remembered(answer: Answer) -> Answer:
