@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import audioop
 import wave
 from pathlib import Path
 from unittest.mock import Mock
@@ -9,7 +10,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from voice_agent.call.audio import PCM
+from voice_agent.call.audio import PCM, PCMU, AudioFormat
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech.hibari_engine import HibariEngine
 from voice_agent.speech.second_opinion import (
@@ -144,6 +145,21 @@ def test_of_two_hearings_one_that_is_sure_is_enough_and_two_that_are_hopeless_ar
     assert heard_twice(sure._replace(loops=True), doubtful).text == doubtful.text
     hopeless = heard("a b", -1.3)
     assert heard_twice(hopeless, hopeless) == Transcript(None, certain=False)
+
+
+@pytest.mark.parametrize(("audio_format", "certain"), [(PCM, True), (PCMU, False)])
+def test_a_telephone_makes_days_doubtful(
+    monkeypatch: pytest.MonkeyPatch, audio_format: AudioFormat, *, certain: bool
+) -> None:
+    """Half of what tells them apart is lost there."""
+    engine = NaturalEngine()
+    monkeypatch.setattr(engine._grammar, "sentence", Mock(return_value=None))
+    barely = heard("Are you open on Thursday?")._replace(least=UNLIKELY_NAME - 0.1)
+    monkeypatch.setattr(engine._whisper, "decode", Mock(return_value=barely))
+    audio = (
+        sample() if audio_format is PCM else audioop.lin2ulaw(audioop.ratecv(sample(), 2, 1, 24_000, 8_000, None)[0], 2)
+    )
+    assert engine.transcribe(audio, audio_format, "en").certain is certain
 
 
 def test_other_texts_of_one_hearing_are_told_and_agree_about_nothing() -> None:

@@ -55,7 +55,7 @@ def understood(text: str) -> list[str]:
 
 def test_other_texts_are_other_words_that_came_to_an_end() -> None:
     """Capitals and full stops make no other text; one that runs in a circle is none."""
-    model = Mock(sequences=[list("Now."), list("now"), list("Know."), list("\u0120now" * 9), list("know")])
+    model = Mock(sequences=[list("Now."), list("now"), list("Know."), list("\u0120go" * 9), list("know")])
     model.scores, model.no_speech_prob = [-0.2], 0.0
     found = whisper._decoded(model, list("Now."), [0.9] * 4, 20, "")
     assert found.others == ("Know.",)

@@ -108,6 +108,15 @@ def test_what_is_certain_and_may_have_been_more_is_asked_about(certain: str, ful
     assert (dialog.acts, dialog.asked_back) == ([], True)
 
 
+def test_what_was_certain_is_asked_about_after_a_no_to_what_was_more() -> None:
+    """Somebody has to say which it was."""
+    dialog = DeskDialog()
+    dialog.say("when do you close then", "when do you close today", uncertain=False)
+    assert dialog.say("no") == "Did you ask for our opening hours?"
+    dialog.say("yes")
+    assert dialog.acts == ["hours"]
+
+
 @pytest.mark.parametrize(
     ("certain", "other"),
     [
@@ -115,6 +124,7 @@ def test_what_is_certain_and_may_have_been_more_is_asked_about(certain: str, ful
         ("where is order 4711", "order 4771 tomorrow"),
         ("i wont be able to come on friday", "i want to come on friday at three"),
         ("when do you open", "then do you"),
+        ("no thank you", "thank you, where is order 4711"),
     ],
 )
 def test_what_may_have_been_something_else_stays_what_was_certain(certain: str, other: str) -> None:
