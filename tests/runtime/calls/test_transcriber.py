@@ -133,6 +133,10 @@ async def test_what_an_ear_doubts_is_kept_within_bounds() -> None:
     async def does_not_know(_: object) -> Transcript:
         return Transcript(None, certain=False, alternatives=("four",))
 
+    async def is_certain(_: object) -> Transcript:
+        return Transcript("for", alternatives=("", "four"))
+
+    assert await MadeEar(is_certain).at_work().of_clip(CLIP) == Transcript("for", alternatives=("four",))
     found = await MadeEar(transcribe).at_work().of_clip(CLIP)
     assert found == Transcript("for", certain=False, alternatives=("four" * 250, ""))
     assert await MadeEar(does_not_know).at_work().of_clip(CLIP) == Transcript(None)
