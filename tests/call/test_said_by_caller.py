@@ -31,9 +31,13 @@ def test_what_an_ear_doubts_is_told_of_all_that_was_said() -> None:
     items = [{**spoken("book it"), "id": "a"}, {**spoken("make it for"), "id": "b"}, typed("please")]
     said = said_since_last_reply(items, entry_of=entries.get)
     assert (said.text, said.uncertain) == ("book it make it for please", True)
-    assert said.alternatives == ("book it make it four please", "book it make it fore please")
+    assert said.alternatives[:2] == ("book it make it four please", "book it make it fore please")
+    # Whoever goes by what all of them mean is told that more is doubted than they differ in.
+    assert said.alternatives[2:] == ("",)
+    assert said_since_last_reply(items[:1], entry_of=entries.get).alternatives == ("look at",)
     certain = said_since_last_reply(items[1:], entry_of=entries.get)
     assert (certain.uncertain, certain.alternatives[0]) == (False, "make it four please")
+    assert "" not in certain.alternatives
     assert said_since_last_reply(items).alternatives == ()
 
 

@@ -14,6 +14,8 @@ MAX_SAID_CHARS = 2_000
 MAX_ITEMS_READ = 1_000
 """The newest items in which the caller's words are looked for, so that a conversation of thousands without a reply
 costs no more than that."""
+MAX_ALTERNATIVES = 3
+"""Of a transcript: what else it may have been; what an ear says beyond these is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class SaidByCaller:
     uncertain: bool = False
     """An ear doubts something of it."""
     alternatives: tuple[str, ...] = ()
-    """What else `text` may have been, likeliest first, for the newest that was spoken."""
+    """What else `text` may have been, likeliest first, for the newest that was spoken; "" if more of it is doubted."""
 
 
 def said_since_last_reply(
@@ -49,7 +51,10 @@ def said_since_last_reply(
     texts: list[str] = []
     others: list[tuple[str, ...]] = []
     """Of each text what else it may have been."""
-    unclear = uncertain = False
+    doubted: list[Entry] = []
+    told: Entry | None = None
+    """The newest with alternatives."""
+    unclear = False
     count = chars = 0
     for item in islice(reversed(items), MAX_ITEMS_READ):
         if failed_to and item.get("id") == failed_to:
@@ -67,14 +72,19 @@ def said_since_last_reply(
             text = _text_of(part)
             unclear = unclear or text is None
             entry = entry_of(item.get("id", "")) if part.get("type") == "input_audio" else None
-            uncertain = uncertain or (entry is not None and entry.uncertain)
+            doubted += [entry] if entry is not None and entry.uncertain else []
             if text and text.strip():
                 texts.append(text.strip())
                 others.append(entry.alternatives if entry is not None else ())
+                told = told or (entry if others[-1] else None)
                 chars += len(texts[-1]) + 1
         if chars > max_chars:
             break
-    return SaidByCaller(_joined(texts, max_chars), unclear, count, uncertain, _alternatives(texts, others, max_chars))
+    alternatives = _alternatives(texts, others, max_chars)
+    if any(entry is not told for entry in doubted) and alternatives:
+        # What they all mean is certain of that one alone.
+        alternatives = (*alternatives[: MAX_ALTERNATIVES - 1], "")
+    return SaidByCaller(_joined(texts, max_chars), unclear, count, bool(doubted), alternatives)
 
 
 def _joined(texts: Sequence[str], max_chars: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from voice_agent.call.said_by_caller import MAX_ALTERNATIVES
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.kit.usage import METER, Meter
@@ -19,8 +20,6 @@ EAR_CLOSES_WITHIN_S = 5.0
 """So long an ear may take to end once it is not wanted any more."""
 
 NOT_KNOWN = Transcript(None)
-MAX_ALTERNATIVES = 3
-"""Of a transcript; what an ear says beyond these is dropped."""
 MAX_ALTERNATIVE_CHARS = 1_000
 """Of each: longer ones are cut."""
 _END: Any = object()
