@@ -184,6 +184,7 @@ _ODD_VALUES: list[Json] = [
     {"id": "x"}, [{"type": "function"}], "evt_1", "root", "item_1", "not base64!", "QUJD", "QUJ",
 ]  # fmt: skip
 _ODD_NAMES = ["", "type", "id", "voice", "modalities", "audio", "item", "session", "nope", "x" * 5000, "a.b", "é"]
+COPIES = 200
 
 
 def mutate(event: dict[str, Any], rng: Random) -> Json:
@@ -191,7 +192,8 @@ def mutate(event: dict[str, Any], rng: Random) -> Json:
     changed = copy.deepcopy(event)
     for _ in range(rng.randrange(1, 4)):
         places = list(_containers(changed))
-        _change(rng.choice(places), rng)
+        # What stands in the event many times already is not made to hold many things more: that would be gigabytes.
+        _change(rng.choice(places), rng, copies=1 if len(places) > COPIES else rng.choice([1, 1, 1, COPIES]))
     return changed
 
 
@@ -205,7 +207,7 @@ def _containers(value: Json) -> list[Json]:
     return found
 
 
-def _change(place: Json, rng: Random) -> None:
+def _change(place: Json, rng: Random, copies: int) -> None:
     odd = _deep(rng) if rng.random() < 0.1 else copy.deepcopy(rng.choice(_ODD_VALUES))
     if isinstance(place, dict):
         names = list(place)
@@ -219,7 +221,7 @@ def _change(place: Json, rng: Random) -> None:
     elif place and rng.random() < 0.5:
         place[rng.randrange(len(place))] = odd
     else:
-        place += [odd] * rng.choice([1, 1, 1, 200])
+        place += [odd] * copies
 
 
 def _deep(rng: Random) -> Json:
