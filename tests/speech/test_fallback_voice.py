@@ -214,3 +214,13 @@ async def test_one_that_hangs_is_soon_given_up_when_nobody_else_speaks(
         with pytest.raises(GaveNothing):
             await said(FallbackVoice([hanging, other]), TEXT)
     assert hanging.asked == 1
+
+
+def test_while_one_of_them_loads_it_is_loading() -> None:
+    """It may be asked first."""
+
+    class LoadingVoice(Voice):
+        is_loading = True
+
+    assert FallbackVoice([Voice(), LoadingVoice()]).is_loading
+    assert not FallbackVoice([Voice(), Voice()]).is_loading

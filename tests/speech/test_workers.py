@@ -26,6 +26,7 @@ from voice_agent.speech.framing import HEADER
 from voice_agent.speech.speech_process import Engines, SpeechFailed, SpeechProcess, WorkerLost
 from voice_agent.speech.speech_work import WORK, SpeechWork
 from voice_agent.speech.worker import NICENESS
+from voice_agent.speech.worker_voice import WorkerVoice
 from voice_agent.speech.workers import SpeechWorkers
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +190,9 @@ async def test_a_job_that_comes_before_the_models_are_loaded_waits_for_them() ->
     speech = SpeechWorkers(1)
     await speech.open()
     assert pids_of(speech) == ()
+    assert WorkerVoice(speech, "espeak").is_loading
     assert await speech.synthesize("hello", "alloy")
+    assert not WorkerVoice(speech, "espeak").is_loading
     await speech.ready()
     await speech.close()
 
@@ -207,6 +210,7 @@ async def test_a_pool_whose_workers_cannot_start_says_so(monkeypatch: pytest.Mon
     await speech.open()
     with pytest.raises(SpeechFailed, match="no library"):
         await speech.ready()
+    assert not speech.is_loading
     monkeypatch.setattr(SpeechProcess, "start", started)
     assert await speech.synthesize("hello", "alloy")
     await speech.close()

@@ -49,6 +49,11 @@ class Voice:
     lead_ms: int = 400
     """How far ahead of real time its audio may be sent, in milliseconds."""
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it has yet to load what it speaks with. Until it has, that it says nothing is no fault."""
+        return False
+
     async def open(self) -> None:
         """Load models, start workers. Called once, before the first call."""
 

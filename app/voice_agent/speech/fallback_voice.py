@@ -47,6 +47,11 @@ class FallbackVoice(Voice):
         """Of each voice, by the name that was asked for: how fast it speaks."""
         self._times = tuple(_VoiceTimes() for _ in voices)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether any of them is."""
+        return any(voice.is_loading for voice in self.voices)
+
     async def open(self) -> None:
         """Open each. When one fails, those before it are closed."""
         async with AsyncExitStack() as opening:

@@ -39,6 +39,11 @@ class WorkerVoice(WorkersOpen, Voice):
         if others:
             workers.use(others)
 
+    @property
+    def is_loading(self) -> bool:
+        """See `Voice.is_loading`."""
+        return self._workers.is_loading
+
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
         """One piece, or none of a text without anything to say. Raises `SpeechFailed`."""
         language = utterance.language.partition("-")[0].lower() or DEFAULT_LANGUAGE

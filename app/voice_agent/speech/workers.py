@@ -126,6 +126,11 @@ class SpeechWorkers:
             self._started = [asyncio.get_running_loop().create_future() for _ in range(self._count)]
             self._tasks = [asyncio.create_task(self._run(slot), name=f"speech-{slot}") for slot in range(self._count)]
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether no worker has its models loaded, and none has failed to: each has `START_LIMIT_S` for it."""
+        return not any(started.done() for started in self._started)
+
     async def ready(self) -> None:
         """Wait until the models of every worker are loaded. Raises `SpeechFailed` if a worker could not start."""
         await asyncio.gather(*map(asyncio.shield, self._started))

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.clocks import StoppedClock
-from tests.runtime.engine.agents import Acting
+from tests.runtime.engine.agents import Acting, SpellingVoice
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.waiting import until
 from voice_agent.call.audio import PCM
@@ -313,6 +313,30 @@ async def test_an_agent_that_falls_silent_is_given_up() -> None:
         assert said(its) == [WORDS]
         its.live.feed(CreateResponse({}))
         await settled(its)
+
+
+async def test_who_waits_for_a_voice_to_load_is_not_silent() -> None:
+    """The time counts from when it has."""
+
+    class LoadingVoice(SpellingVoice):
+        is_loading = True
+
+    async def wait(_: Call) -> None:
+        await asyncio.Event().wait()
+
+    voice = LoadingVoice()
+    async with alone(engine_call(), Acting(when(Asked, wait), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.clock.now_s += SILENT_S
+        its.live.responder.stop_silent()
+        voice.is_loading = False
+        its.live.responder.stop_silent()
+        assert its.call.response is not None
+        its.clock.now_s += SILENT_S
+        its.live.responder.stop_silent()
+        assert its.call.response is None
 
 
 async def test_an_agent_that_returns_before_the_end_is_told_of_and_run_again() -> None:

@@ -191,6 +191,37 @@ async def test_a_voice_that_is_slow_is_not_silent(monkeypatch: pytest.MonkeyPatc
     assert found == [SECOND, SECOND]
 
 
+async def test_the_silence_of_a_voice_that_loads_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a start on a busy machine the first answer failed: models had taken longer than a voice may be silent."""
+
+    class Loading(MadeVoice):
+        looks = 0
+
+        @property
+        def is_loading(self) -> bool:
+            self.looks += 1
+            if self.looks == LOOKS:
+                loaded.set()
+            return self.looks < LOOKS
+
+    async def say(_: Utterance) -> AsyncIterator[Any]:
+        await loaded.wait()
+        yield SECOND
+        await asyncio.get_running_loop().create_future()
+
+    loaded = asyncio.Event()
+    monkeypatch.setattr(voicing, "VOICE_SILENT_S", 0.4)
+    voice = Loading(say)
+    async with aclosing(voiced(voice, HELLO, voice.watch())) as pieces:
+        assert await anext(pieces) == SECOND
+        with pytest.raises(VoiceFailed, match="gave no audio"):
+            await anext(pieces)
+
+
+LOOKS = 7
+"""At four a limit, longer than a voice may be silent."""
+
+
 async def test_a_timeout_of_a_voices_own_is_its_own() -> None:
     """It cancels the task in which the voice is asked, and takes that back: to whoever asks, nothing has happened."""
 

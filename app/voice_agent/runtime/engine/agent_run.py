@@ -136,9 +136,11 @@ class AgentRun:
     def stop_silent(self) -> None:
         """End an event in whose handler the agent has done nothing for longer than it may, while a reply is due.
 
-        Be it that the reply is due in a later one.
+        Be it that the reply is due in a later one. While its voice loads, that is what is waited for.
         """
         work, handling, response = self.work, self.work.handling, self._call.response
+        if self.agent.voice is not None and self.agent.voice.is_loading:
+            work.idle.begin()
         if handling is None or response is None or work.idle.seconds < SILENT_S:
             return
         has_waited = self._clock.wall_ms() - response.asked.started_at_ms >= SILENT_S * 1000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -21,7 +22,8 @@ from voice_agent.runtime.engine.agent_steps import StepWatch, Watched, take_back
 from voice_agent.runtime.engine.spoken_piece import checked_words
 
 VOICE_SILENT_S = 20.0
-"""So long a voice may take to its next audio; less than its agent may, so that it is the voice that is named."""
+"""So long a voice that has loaded may take to its next audio; less than its agent may, so that it is the voice that is
+named."""
 VOICE_CLOSES_WITHIN_S = 5.0
 """So long a voice may take to end once it is not wanted any more."""
 
@@ -73,6 +75,7 @@ async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) 
     metering = METER.set(meter.without_responses() if meter is not None else None)
     try:
         async with limit:
+            _wait_for_loading(voice, limit)
             steps = VoiceSteps(anext(pieces, _END), watch)
             return await steps.result()
     except (Exception, SystemExit, asyncio.CancelledError) as error:
@@ -83,6 +86,16 @@ async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) 
         raise VoiceFailed(voice.name, "raised", f"raised {type(error).__name__}") from error
     finally:
         METER.reset(metering)
+
+
+def _wait_for_loading(voice: Voice, limit: asyncio.Timeout) -> None:
+    """Have the limit count from when the voice has loaded what it speaks with."""
+    if limit.when() is None or not voice.is_loading:
+        return
+    loop = asyncio.get_running_loop()
+    with suppress(RuntimeError):  # It has ended by now.
+        limit.reschedule(loop.time() + VOICE_SILENT_S)
+        loop.call_later(VOICE_SILENT_S / 4, _wait_for_loading, voice, limit)
 
 
 def _silent(voice: Voice) -> VoiceFailed:
