@@ -222,6 +222,28 @@ LOOKS = 7
 """At four a limit, longer than a voice may be silent."""
 
 
+async def test_a_voice_that_loads_for_ever_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that cannot say whether it loads does not."""
+
+    class Loading(MadeVoice):
+        is_loading = True
+
+    class Broken(MadeVoice):
+        @property
+        def is_loading(self) -> bool:
+            raise RuntimeError("broken")
+
+    async def say(_: Utterance) -> AsyncIterator[Any]:
+        await asyncio.get_running_loop().create_future()
+        yield SECOND
+
+    monkeypatch.setattr(voicing, "VOICE_SILENT_S", 0.02)
+    monkeypatch.setattr(voicing, "VOICE_LOADS_WITHIN_S", 0.04)
+    for voice in (Loading(say), Broken(say)):
+        with pytest.raises(VoiceFailed, match="gave no audio"):
+            await said(voice)
+
+
 async def test_a_timeout_of_a_voices_own_is_its_own() -> None:
     """It cancels the task in which the voice is asked, and takes that back: to whoever asks, nothing has happened."""
 

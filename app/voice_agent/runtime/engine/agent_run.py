@@ -33,6 +33,7 @@ from voice_agent.runtime.engine.apology import apology
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
 from voice_agent.runtime.engine.live_input import LiveInput
 from voice_agent.runtime.engine.metering import CallMeter
+from voice_agent.runtime.engine.voicing import is_loading
 from voice_agent.runtime.engine.work import AgentWork, NoVoice
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.speech_work import WORK, SpeechWork
@@ -139,11 +140,14 @@ class AgentRun:
         Be it that the reply is due in a later one. While its voice loads, that is what is waited for.
         """
         work, handling, response = self.work, self.work.handling, self._call.response
-        if self.agent.voice is not None and self.agent.voice.is_loading:
-            work.idle.begin()
-        if handling is None or response is None or work.idle.seconds < SILENT_S:
+        if handling is None or response is None:
             return
-        has_waited = self._clock.wall_ms() - response.asked.started_at_ms >= SILENT_S * 1000
+        waited_s = (self._clock.wall_ms() - response.asked.started_at_ms) / 1000
+        if self.agent.voice is not None and is_loading(self.agent.voice, waited_s):
+            work.idle.begin()
+        if work.idle.seconds < SILENT_S:
+            return
+        has_waited = waited_s >= SILENT_S
         if response.event_number == handling.number or (response.event_number and has_waited):
             self._fail("silent", f"it did nothing for {SILENT_S:g} s")
             self.cancel()

@@ -24,6 +24,8 @@ from voice_agent.runtime.engine.spoken_piece import checked_words
 VOICE_SILENT_S = 20.0
 """So long a voice that has loaded may take to its next audio; less than its agent may, so that it is the voice that is
 named."""
+VOICE_LOADS_WITHIN_S = 60.0
+"""So long a voice is waited for that says it loads: twice as long as a speech worker may."""
 VOICE_CLOSES_WITHIN_S = 5.0
 """So long a voice may take to end once it is not wanted any more."""
 
@@ -75,7 +77,7 @@ async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) 
     metering = METER.set(meter.without_responses() if meter is not None else None)
     try:
         async with limit:
-            _wait_for_loading(voice, limit)
+            _wait_for_loading(voice, limit, asyncio.get_running_loop().time())
             steps = VoiceSteps(anext(pieces, _END), watch)
             return await steps.result()
     except (Exception, SystemExit, asyncio.CancelledError) as error:
@@ -88,14 +90,22 @@ async def _next(voice: Voice, pieces: Any, deadline_s: float, watch: StepWatch) 
         METER.reset(metering)
 
 
-def _wait_for_loading(voice: Voice, limit: asyncio.Timeout) -> None:
-    """Have the limit count from when the voice has loaded what it speaks with."""
-    if limit.when() is None or not voice.is_loading:
-        return
+def is_loading(voice: Voice, waited_s: float) -> bool:
+    """Whether a voice that was waited for so long still loads, and may; never raises."""
+    try:
+        return waited_s < VOICE_LOADS_WITHIN_S and bool(voice.is_loading)
+    except Exception:  # noqa: BLE001 - a voice is somebody else's code, and this is asked for all calls in turn
+        return False
+
+
+def _wait_for_loading(voice: Voice, limit: asyncio.Timeout, since_s: float) -> None:
+    """Have the limit count from when the voice was last seen to load."""
     loop = asyncio.get_running_loop()
+    if not is_loading(voice, loop.time() - since_s):
+        return
     with suppress(RuntimeError):  # It has ended by now.
         limit.reschedule(loop.time() + VOICE_SILENT_S)
-        loop.call_later(VOICE_SILENT_S / 4, _wait_for_loading, voice, limit)
+        loop.call_later(VOICE_SILENT_S / 4, _wait_for_loading, voice, limit, since_s)
 
 
 def _silent(voice: Voice) -> VoiceFailed:
