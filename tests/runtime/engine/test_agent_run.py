@@ -29,6 +29,7 @@ from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
 from voice_agent.runtime.engine.agent_steps import BLOCKED_S
 from voice_agent.runtime.engine.apology import WORDS
+from voice_agent.runtime.engine.voicing import VOICE_LOADS_WITHIN_S
 from voice_agent.runtime.engine.work import NoEvent
 
 Act = Callable[[Call, Event], Awaitable[Any]]
@@ -313,6 +314,25 @@ async def test_an_agent_that_falls_silent_is_given_up() -> None:
         assert said(its) == [WORDS]
         its.live.feed(CreateResponse({}))
         await settled(its)
+
+
+async def test_nobody_waits_for_ever_for_a_voice_to_load() -> None:
+    """It says so, and never ends."""
+
+    class LoadingVoice(SpellingVoice):
+        is_loading = True
+
+    async def wait(_: Call) -> None:
+        await asyncio.Event().wait()
+
+    async with alone(engine_call(), Acting(when(Asked, wait), LoadingVoice())) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        for _ in range(2):
+            its.clock.now_s += VOICE_LOADS_WITHIN_S
+            its.live.responder.stop_silent()
+        assert its.call.response is None
 
 
 async def test_who_waits_for_a_voice_to_load_is_not_silent() -> None:
