@@ -22,6 +22,7 @@ from voice_agent.edge import edge_call, proxied_call, resuming
 from voice_agent.edge.appends import MAX_AT_ONCE, client_frame
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 from voice_agent.edge.edge_call import RESUMED
+from voice_agent.edge.proxied_call import COME_BACK
 from voice_agent.websocket.frames import text_frame
 from voice_agent.websocket.keepalive import PROBE
 
@@ -319,12 +320,17 @@ async def test_a_call_that_another_edge_takes_for_a_caller_who_left_it_goes_on()
 
 
 async def test_a_call_is_not_taken_back_for_a_caller_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may tell of it for minutes but that a ping is not answered; meanwhile somebody else has the call."""
+    """Nothing may tell of it for minutes but that a ping is not answered; meanwhile somebody else has the call.
+
+    What it said before it went may come late.
+    """
     monkeypatch.setattr(edge_call, "ANSWER_S", 0.1)
     async with edge_rig() as its:
         caller = await its.call("/v1/realtime?model=echo&resumable=1")
         caller.socket.transport.pause_reading()
         await (await its.pods.connection(0)).socket.close(4409)
+        await until(lambda: its.edge.away == 1)
+        await caller.append(AUDIO)
         await until(lambda: its.edge.status().active_calls == 0)
         assert len(its.pods.connections) == 1
         caller.socket.transport.resume_reading()
@@ -689,6 +695,30 @@ async def test_what_is_no_event_is_said_once_and_to_a_pod_that_is_there() -> Non
         await again.hear(2)
         assert str(again.heard[0]) == "[2]"
         assert its.edge.kept_bytes < 2 * len(AUDIO)
+
+
+@pytest.mark.parametrize("code", [1012, 4409])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_who_can_come_back_does_so_if_it_cannot_be_read(when: str, code: int) -> None:
+    """It may have gone, and its answer would stand behind what no pod takes. Nobody has lost it."""
+    async with edge_rig() as its:
+        caller = await its.call("/v1/realtime?model=echo&resumable=1")
+        pod = await its.pods.connection(0)
+        its.pods.refuse(503)
+        (call,) = its.edge._calls
+        if when == "before":
+            call._pod.is_congested = True
+            await caller.append(AUDIO)
+            await until(lambda: call._caller._receiver.has_held)  # type: ignore[attr-defined]
+            await pod.socket.close(code)
+        else:
+            caller.socket.transport.pause_reading()
+            await pod.socket.close(code)
+            await until(lambda: its.edge.away == 1)
+            await caller.socket.send("[2]")
+            caller.socket.transport.resume_reading()
+        assert await caller.closed() == (1012, COME_BACK)
+        assert its.metric('voice_edge_lost_total{cause="closed"}') == 0
 
 
 async def test_a_caller_who_does_not_read_stops_the_next_pod_as_well() -> None:

@@ -15,7 +15,7 @@ from voice_agent.edge.appends import client_frame
 from voice_agent.edge.caller_messages import CallerMessages, TooMuchJson
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.pod_frames import PodFrames
-from voice_agent.edge.proxied_call import ProxiedCall
+from voice_agent.edge.proxied_call import COME_BACK, ProxiedCall
 from voice_agent.websocket.frame_reader import FrameReader
 from voice_agent.websocket.frames import payload_start, text_frame
 
@@ -71,9 +71,6 @@ class ListenerThatNotes:
 
     def caller_has_room(self) -> None:
         self._told.append("room")
-
-    def caller_heard(self) -> None:
-        """That is of no interest where it is noted that there is room."""
 
     def limit_reached(self, limit: str) -> None:
         self._told.append(limit)
@@ -320,11 +317,11 @@ def test_any_other_close_is_the_callers(code: int) -> None:
     assert CallUnderTest().call.close_after(code) == code
 
 
-@pytest.mark.parametrize("sign", ["answer", "audio", "event"])
-def test_what_is_kept_for_who_may_have_gone_elsewhere_waits_for_a_sign_of_life(sign: str) -> None:
+def test_what_is_kept_for_who_may_have_gone_elsewhere_waits_until_it_answers() -> None:
     """Over a connection that is dead, unnoticed, it would be said once more than over the caller's new one.
 
-    What the caller is sent waits for nothing.
+    What still comes is no answer: it may have been said before the caller went. What the caller is sent waits for
+    nothing.
     """
     line = CallUnderTest(acknowledges=False)
     line.append(300)
@@ -334,40 +331,49 @@ def test_what_is_kept_for_who_may_have_gone_elsewhere_waits_for_a_sign_of_life(s
     assert pod is not None
     line.text(2)
     assert line.caller.numbers[-1] == (2, False)
+    line.append(30)
+    line.say(type="input_audio_buffer.commit")
     assert not pod.heard
     assert line.call.is_away
-    match sign:
-        case "answer":
-            line.caller.asked[-1]()
-        case "audio":
-            line.append(30)
-        case "event":
-            line.say(type="input_audio_buffer.commit")
+    line.caller.asked[-1]()
     said = [event["type"] for event in pod.heard]
-    assert said[:2] == ["input_audio_buffer.append", "response.create"]
-    assert len(said) == (2 if sign == "answer" else 3)
+    append = "input_audio_buffer.append"
+    assert said == [append, "response.create", append, "input_audio_buffer.commit"]
     assert not line.call.is_away
 
 
-@pytest.mark.parametrize("congested", [False, True])
-def test_who_waits_with_a_message_for_a_pod_is_there(*, congested: bool) -> None:
-    """It is not read meanwhile: an answer to a probe would stand behind that message.
-
-    Also where it waits because the pod that is lost by now did not take more.
-    """
+def test_an_answer_counts_for_the_pod_for_which_it_was_asked() -> None:
+    """The caller may have gone between that and the next."""
     line = CallUnderTest(acknowledges=False)
     line.append(300)
-    if congested:
-        line.pod.is_congested = True
-        assert not line.append(30)
+    assert line.goes_on(0) is not None
+    second = line.goes_on(0)
+    assert second is not None
+    line.caller.asked[0]()
+    assert not second.heard
+    line.caller.asked[1]()
+    assert len(second.heard) == 1
+
+
+@pytest.mark.parametrize("what", ["no event", "too much audio", "too much in an event", "behind a slow pod"])
+def test_who_can_come_back_does_so_rather_than_wait_unread_for_a_pod(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer to a ping would stand behind what waits: nobody could tell whether the caller is there."""
+    line = CallUnderTest(acknowledges=False)
+    line.append(300)
+    line.pod.is_congested = what == "behind a slow pod"
+    line.call.pod_lost()
+    if what.startswith("too much"):
+        monkeypatch.setattr(proxied_call, "MAX_KEPT_BYTES", 100)
+    if what == "no event":
+        assert line.say(type="call.acknowledge", event_id="evt_0")
+    elif what == "too much in an event":
+        assert line.say(type="response.create")
     else:
-        line.call.pod_lost()
-        assert not line.say(type="call.acknowledge", event_id="evt_0")
-    pod = line.goes_on(0)
-    assert pod is not None
-    assert len(pod.heard) == 1
-    assert not line.caller.asked
-    assert line.call.takes()
+        assert line.append(30)
+    assert line.caller.failed == (1012, COME_BACK)
+    assert line.call.holds_message
 
 
 def test_who_has_one_connection_only_is_not_asked_for_a_sign_of_life() -> None:

@@ -46,7 +46,7 @@ from voice_agent.websocket.frames import (
     payload_start,
     text_frame,
 )
-from voice_agent.websocket.keepalive import PROBE
+from voice_agent.websocket.keepalive import PROBE, Probe
 
 LOOK_S = 1.0
 PATIENCE_S = 60.0
@@ -239,7 +239,7 @@ class CallerLink:
         self._loop = loop
         self._witness = witness
         self._listener: CallerListener | None = None
-        self._answered: Callable[[], None] | None = None
+        self._probe = Probe(lambda: self.down.put(lambda: self.up.put(self._probe.answer)))
         self._told = 0
         self._unread = 0
         self._is_slow = False
@@ -296,14 +296,7 @@ class CallerLink:
 
     def probe(self, answered: Callable[[], None]) -> None:
         """See `Keepalive`: a ping, and the pong behind what the caller has sent by then."""
-        if self._answered is None:
-            self._answered = answered
-            self.down.put(lambda: self.up.put(self._pong))
-
-    def _pong(self) -> None:
-        answered, self._answered = self._answered, None
-        if answered is not None:
-            answered()
+        self._probe.ask(answered)
 
     def newest_acknowledged(self) -> int:
         """See `CallerSocket`."""

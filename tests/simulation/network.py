@@ -31,6 +31,7 @@ from voice_agent.stores.base import (
 )
 from voice_agent.stores.memory import MemoryStore
 from voice_agent.testing.virtual_loop import VirtualLoop, run_now
+from voice_agent.websocket.keepalive import Probe
 
 _NUMBERED = b'{"event_id":"evt_'
 ANSWER_S = 2.0
@@ -297,7 +298,7 @@ class Connection(Transport):
         """What the pod does with a key of the telephone."""
         self._witness = witness
         self._over: int | None = None
-        self._probing = False
+        self._probe = Probe(self._ping)
 
     # --- the caller's side
 
@@ -337,20 +338,21 @@ class Connection(Transport):
         return told
 
     def probe(self, answered: Callable[[], None]) -> None:
-        if not self._probing:
-            self._probing = True
+        self._probe.ask(answered)
 
-            def done() -> None:
-                self._probing = False
-                # Who has moved to another network answers nothing on this one; who still waits to see which of two
-                # connections has the call sends nothing on either, and is not muted for that.
-                if self.is_chosen and not self.caller_left:
-                    answered()
+    def _ping(self) -> None:
+        if self.pings is None:
+            self.up.put(self._pong)
+        else:
+            self.pings(self._pong)
 
-            if self.pings is None:
-                self.up.put(done)
-            else:
-                self.pings(done)
+    def _pong(self) -> None:
+        # Who has moved to another network answers nothing on this one; who still waits to see which of two connections
+        # has the call sends nothing on either, and is not muted for that.
+        if self.is_chosen and not self.caller_left:
+            self._probe.answer()
+        else:
+            self._probe = Probe(self._ping)
 
     async def send(self, text: bytes) -> None:
         self.write(text)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from functools import partial
 
 import pytest
 
+from tests.waiting import until
 from tests.websocket.rig import RecordingListener, connected
 from voice_agent.websocket.frames import PING, PONG
+from voice_agent.websocket.keepalive import MAX_ASKED
 
 
 async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
@@ -49,7 +52,7 @@ async def test_a_peer_that_answers_pings_stays() -> None:
 
 
 async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
-    """Only the answer to that ping is one; while it is waited for, no other is asked for."""
+    """Only the answer to that ping is one."""
     async with connected() as (socket, peer, _):
         listener = RecordingListener()
         listener.willing.set()
@@ -62,7 +65,6 @@ async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
             answered.set()
 
         socket.probe(note)
-        socket.probe(lambda: seen.append([]))
         kind, content = await peer.frame()
         assert kind == PING
         peer.say(PONG, b"another")
@@ -70,7 +72,28 @@ async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
         peer.say(PONG, content)
         await answered.wait()
         assert seen == [["said before"]]
-        socket.probe(note)
+        over.cancel()
+
+
+async def test_who_asks_is_told_of_an_answer_to_a_later_ping_only() -> None:
+    """One is awaited at a time: the next goes out once it has come, for all who have asked meanwhile."""
+    async with connected() as (socket, peer, _):
+        listener = RecordingListener()
+        listener.willing.set()
+        over = asyncio.create_task(socket.deliver(listener))
+        told: list[int] = []
+        for number in range(MAX_ASKED + 3):
+            socket.probe(partial(told.append, number))
+        _, content = await peer.frame()
+        peer.say(PONG, content)
+        assert await peer.frame() == (PING, content)
+        assert told == [0]
+        peer.say(PONG, content)
+        peer.say(1, b"behind it")
+        await until(lambda: listener.taken == ["behind it"])
+        assert told == list(range(MAX_ASKED + 1))
+        peer.say(PONG, content)
+        socket.probe(partial(told.append, -1))
         assert await peer.frame() == (PING, content)
         over.cancel()
 

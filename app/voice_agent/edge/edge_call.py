@@ -4,6 +4,7 @@
 
     ATTACHED --pod gone: 1012, 1001, 1011, 1013, 1006--> AWAY --another pod goes on--> ATTACHED
        |                    (4409, and the caller is there)
+       |--the same, and who can come back was not read any more: 1012 to the caller------------> over
        |                                                  |--nobody within the patience: 1013--> over
        |--any other close of the pod, told to the caller---------------------------------------> over
        |--caller gone: 1000 or 1001 told to the pod---------------------------------------------> over
@@ -30,7 +31,7 @@ from voice_agent.edge.caller_socket import CallerListener
 from voice_agent.edge.dialing import PodRefused
 from voice_agent.edge.pod_events import event_in
 from voice_agent.edge.pod_socket import PodSocket
-from voice_agent.edge.proxied_call import CallerWriter, ProxiedCall
+from voice_agent.edge.proxied_call import COME_BACK, CallerWriter, ProxiedCall
 from voice_agent.edge.resuming import Resuming
 
 CATCH_UP_S = 2.0
@@ -94,9 +95,6 @@ class EdgeCall:
         self._observer = observer
         self._gone: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
-        self._heard = asyncio.Event()
-        self._asking: PodSocket | None = None
-        """The pod that waits to know whether the caller is there."""
         self._proxied = proxied = ProxiedCall(
             caller,
             messages,
@@ -151,6 +149,9 @@ class EdgeCall:
                         self._observer.lost("closed")
                     await self._caller.close(told, reason)
                     return
+                if self._comes_back and self._proxied.holds_message:
+                    await self._caller.close(CloseCode.SERVICE_RESTART, COME_BACK)
+                    return
                 if not await self._come_back(code, reason, reading):
                     return
         finally:
@@ -193,15 +194,7 @@ class EdgeCall:
         if self._proxied.is_away:
             self._pod.answer()  # The caller's answer could come before what it said is sent.
             return
-        self._asking = self._pod
-        self._proxied.ask_caller()
-
-    def caller_heard(self) -> None:
-        """See `ProxiedCallListener`."""
-        self._heard.set()
-        asking, self._asking = self._asking, None
-        if asking is self._pod:
-            asking.answer()
+        self._caller.probe(self._pod.answer)
 
     # --- inside -----------------------------------------------------------------
 
@@ -211,16 +204,16 @@ class EdgeCall:
 
     async def _caller_is_there(self, reading: asyncio.Future[int]) -> bool:
         """Whether the caller answers: one who went on elsewhere does not, though nothing else may tell of it."""
-        if self._proxied.holds_message:
-            return True
-        self._heard.clear()
-        self._proxied.ask_caller()
-        hearing = asyncio.ensure_future(self._heard.wait())
+        if not self._comes_back or self._proxied.holds_message:
+            return True  # It has nowhere to go; or it cannot be asked, and is sent away.
+        heard = asyncio.Event()
+        self._caller.probe(heard.set)
+        hearing = asyncio.ensure_future(heard.wait())
         try:
             await asyncio.wait((reading, hearing), timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             hearing.cancel()
-        return self._heard.is_set()
+        return heard.is_set()
 
     async def _caller_left(self, code: int) -> None:
         """A hang-up is one; whatever else ends the connection leaves the call to whoever may come back."""

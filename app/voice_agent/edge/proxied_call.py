@@ -3,7 +3,7 @@
 ::
 
     --begin--> SERVED --pod_lost--> AWAY --go_on--> REPLAYED TO --its newest event has come--> SERVED
-                                                                  (and the caller was heard)
+                                                              (and the caller answered a ping)
 
 Synchronous, without a clock, and without a socket of its own: frames come in as calls, and go out to the two
 connections at once. `EdgeCall` does what has to be waited for.
@@ -12,6 +12,7 @@ connections at once. `EdgeCall` does what has to be waited for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -31,6 +32,7 @@ COME_BACK_AFTER = MAY_RESUME | {CloseCode.NO_STATUS_RCVD}
 MAX_KEPT_BYTES = 1024 * 1024
 """Of what a caller sent and no store has. Beyond it the oldest is forgotten while a pod has it in memory, and while
 none has, the caller is not read."""
+COME_BACK = "no pod takes what you say: come back"
 _ACKNOWLEDGE = b'{"type":"call.acknowledge","event_id":"%b"}'
 
 log = structlog.get_logger(__name__)
@@ -46,10 +48,10 @@ class CallerWriter(Protocol):
         """
 
     def fail(self, code: int, reason: str) -> None:
-        """Tell the caller what it did wrong, and read no more of it."""
+        """Close with this, and read no more of the caller."""
 
     def probe(self, answered: Callable[[], None]) -> None:
-        """Ask whether the caller is there; nothing while it has not answered the last time."""
+        """Ask whether the caller is there: `answered` is called if it was, after this."""
 
 
 class PodWriter(Protocol):
@@ -71,9 +73,6 @@ class ProxiedCallListener(Protocol):
     def caller_has_room(self) -> None:
         """What was not taken of the caller may be taken now."""
 
-    def caller_heard(self) -> None:
-        """The caller said something while no pod served it, or answered a probe."""
-
     def limit_reached(self, limit: str) -> None:
         """A bound cut something short."""
 
@@ -85,8 +84,8 @@ class PendingRewind(NamedTuple):
     """Number of the newest event that the pod had when it greeted."""
     position: int
     number: int
-    must_hear: bool
-    """Whether nothing of it is sent before the caller was heard, for it may have gone on over another connection."""
+    must_answer: bool
+    """Whether nothing of it is sent before the caller has answered, for it may have gone on over another connection."""
 
 
 class ProxiedCall:
@@ -164,28 +163,24 @@ class ProxiedCall:
         if (event_number({"event_id": gap.get("to")}) or 0) > self.newest or event_number(event) != self.newest:
             log.warning("events of a call are lost", call_id=self.call_id, gap=gap)
             return False
-        held, self._pod = self.holds_message, pod
+        self._pod = pod
         newest = event_number({"event_id": told.get("newest_event_id")}) or self.newest
         last = self._messages.ids.number(told.get("last_client_event_id"))
-        # A caller who comes back by itself may have, over another edge, while nobody noticed that this connection is
-        # dead: there it has said again what is kept here.
-        must_hear = not (self._acknowledges or held)
-        self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last, must_hear)
-        if must_hear:
-            self.ask_caller()
+        must_answer = not self._acknowledges
+        self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last, must_answer)
+        if must_answer:
+            # A caller who comes back by itself may have, over another edge, while nobody noticed that this connection
+            # is dead: there it says again what is kept here. What still comes over this one was said before. From here
+            # on no other edge has the call unless it is taken from this pod, which then makes nothing durable.
+            self._caller.probe(partial(self._caller_answered, pod))
         self._rewind_if_replayed()
         return True
-
-    def ask_caller(self) -> None:
-        """Have the listener told if the caller is there."""
-        self._caller.probe(self.caller_is_there)
 
     def caller_is_there(self) -> None:
         """What is kept is this connection's to say."""
         if self._rewinds is not None:
-            self._rewinds = self._rewinds._replace(must_hear=False)
+            self._rewinds = self._rewinds._replace(must_answer=False)
             self._rewind_if_replayed()
-        self._listener.caller_heard()
 
     def ended_with(self, event: dict[str, Any] | None) -> bool:
         """The call is over with this event, of which the caller gets what it has not seen. False: it is none."""
@@ -207,13 +202,11 @@ class ProxiedCall:
         """The path of every frame: see `CallerListener`."""
         line, pod = self._line, self._pod
         if pod.is_congested or (line.held_bytes > MAX_KEPT_BYTES and not self._has_room()):
-            return False
+            return self._sent_away()
         if self.token:
             for frame, size in appends:
                 line.add_audio(frame, size)
-        if self.is_away:
-            self.caller_is_there()
-        else:
+        if not self.is_away:
             pod.write(data)
         return True
 
@@ -221,7 +214,7 @@ class ProxiedCall:
         """Anything else."""
         line, pod = self._line, self._pod
         if pod.is_congested or (line.held_bytes > MAX_KEPT_BYTES and not self._has_room()):
-            return False
+            return self._sent_away()
         if not self.token:
             pod.write(unchanged(message))  # No other pod will go on, and what it says of an event is not looked at.
             return True
@@ -233,15 +226,12 @@ class ProxiedCall:
             return True
         if read.kind is MessageKind.NOTHING and self.is_away:
             self._waits_for_pod = True
-            self.caller_is_there()
-            return False
+            return self._sent_away()
         if read.kind is MessageKind.AUDIO:
             line.add_audio(read.frame, read.audio_bytes, read.number)
         elif read.kind is MessageKind.EVENT:
             line.add_event(read.frame, read.number)
-        if self.is_away:
-            self.caller_is_there()
-        else:
+        if not self.is_away:
             pod.write(read.frame)
         return True
 
@@ -276,6 +266,17 @@ class ProxiedCall:
                     self._rewind_if_replayed()
 
     # --- inside -----------------------------------------------------------------------
+
+    def _caller_answered(self, asked_for: PodWriter) -> None:
+        if self._pod is asked_for:
+            self.caller_is_there()
+
+    def _sent_away(self) -> bool:
+        """What came waits for a pod. Behind it an answer would not be read, so who has to answer comes back instead."""
+        if not self.is_away or self._acknowledges or not self.token:
+            return False
+        self._caller.fail(CloseCode.SERVICE_RESTART, COME_BACK)
+        return True
 
     def _has_room(self) -> bool:
         """Whether more of the caller may be kept; what an attached pod has is forgotten for it, the oldest first."""
@@ -314,7 +315,7 @@ class ProxiedCall:
     def _rewind_if_replayed(self) -> None:
         """Send the pod what it lacks, once all has come that it had: among it may be what changes how bytes count."""
         pending = self._rewinds
-        if pending is None or pending.must_hear or self.newest < pending.newest:
+        if pending is None or pending.must_answer or self.newest < pending.newest:
             return
         self._rewinds = None
         rewound = self._line.rewind(pending.position, pending.number)
