@@ -175,6 +175,23 @@ async def _nobody_is_there(self: EdgeCall, reading: Any) -> bool:
     return False
 
 
+@contextmanager
+def nobody_asked() -> Iterator[None]:
+    """A caller is taken to be there without an answer: an edge that it has left takes the call back, and speaks."""
+    go_on = ProxiedCall.go_on
+
+    async def is_there(self: EdgeCall, reading: Any) -> bool:
+        return True
+
+    def sure(self: ProxiedCall, pod: PodWriter, greeting: bytes) -> bool:
+        went_on = go_on(self, pod, greeting)
+        self.caller_is_there()
+        return went_on
+
+    with patch.object(EdgeCall, "_caller_is_there", is_there), patch.object(ProxiedCall, "go_on", sure):
+        yield
+
+
 def _kept_for_ever(message: str | bytes) -> CallerMessage:
     """What is no event is kept as one, and no pod will ever say that it has it."""
     return CallerMessage(MessageKind.EVENT, unchanged(message), 10**9)
@@ -240,5 +257,6 @@ EDGE_PLANTED = {
     "another edge's claim is the end": Planted(
         _patched(EdgeCall, "_caller_is_there", _nobody_is_there), "a call outlives its pod", _moves
     ),
+    "nobody asked whether the caller is there": Planted(nobody_asked, "", _moves),
     "no look during a replay": Planted(not_looked_at_while_away, "a call outlives its pod", _has("move-at-resume")),
 }

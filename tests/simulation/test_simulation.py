@@ -28,6 +28,7 @@ SHOWN_BY = {
     "unsent dropped at a drain": 5575,
     "no look during a replay": 85,
     "another edge's claim is the end": 7041,
+    "nobody asked whether the caller is there": 8732,
     "act done twice": 373,
     "acts of the interrupted forgotten": 1828,
     "overdue timer lost": 51,
