@@ -172,13 +172,13 @@ class ProxiedCall:
             # A caller who comes back by itself may have, over another edge, while nobody noticed that this connection
             # is dead: there it says again what is kept here. What still comes over this one was said before. From here
             # on no other edge has the call unless it is taken from this pod, which then makes nothing durable.
-            self._caller.probe(partial(self._caller_answered, pod))
+            self._caller.probe(partial(self.caller_is_there, pod))
         self._rewind_if_replayed()
         return True
 
-    def caller_is_there(self) -> None:
-        """What is kept is this connection's to say."""
-        if self._rewinds is not None:
+    def caller_is_there(self, asked_for: PodWriter | None = None) -> None:
+        """What is kept is this connection's to say; to that pod and no later one, if one is given."""
+        if self._rewinds is not None and asked_for in (None, self._pod):
             self._rewinds = self._rewinds._replace(must_answer=False)
             self._rewind_if_replayed()
 
@@ -266,10 +266,6 @@ class ProxiedCall:
                     self._rewind_if_replayed()
 
     # --- inside -----------------------------------------------------------------------
-
-    def _caller_answered(self, asked_for: PodWriter) -> None:
-        if self._pod is asked_for:
-            self.caller_is_there()
 
     def _sent_away(self) -> bool:
         """What came waits for a pod. Behind it an answer would not be read, so who has to answer comes back instead."""
