@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.eval_speech import calls, people
+from tests.eval_speech.beside import Beside
 from tests.eval_speech.callers import CALLERS
 from tests.eval_speech.conditions import CONDITIONS
 from tests.eval_speech.direct import Result, Trial, run, trials
@@ -74,6 +75,7 @@ def _call_all(asked: argparse.Namespace, console: Console) -> int:
     """Call mode; exit status 1 if a call has failed."""
     planned = list(trials(asked.caller, asked.condition, [each for each in asked.requests if not each.given]))
     planned = [trial for trial in planned if trial.caller != people.CALLER]
+    beside = Beside(asked.beside) if asked.beside else None
     with Progress(*_COLUMNS, console=console) as progress:
         task = progress.add_task("calls", total=len(planned))
         called, cpu_s = asyncio.run(
@@ -83,10 +85,11 @@ def _call_all(asked: argparse.Namespace, console: Console) -> int:
                 asked.cache,
                 kill=asked.kill,
                 together=asked.together,
+                beside=beside,
                 advance=lambda: progress.advance(task),
             )
         )
-    score = calls.CallScore.of(called, cpu_s)
+    score = asdict(calls.CallScore.of(called, cpu_s)) | ({"beside": asdict(beside)} if beside else {})
     if asked.json:
         each = [
             {"caller": it.trial.caller, "condition": it.trial.condition, "request": it.trial.request.id,
@@ -94,10 +97,10 @@ def _call_all(asked: argparse.Namespace, console: Console) -> int:
              "as_typed": it.as_typed, "acted_wrongly": it.acted_wrongly, "resumes": it.resumes, "failure": it.failure}
             for it in called
         ]  # fmt: skip
-        sys.stdout.buffer.write(orjson.dumps({"score": asdict(score), "calls": each}) + b"\n")
+        sys.stdout.buffer.write(orjson.dumps({"score": score, "calls": each}) + b"\n")
     else:
-        Console().print(asdict(score))
-    return int(score.failed > 0)
+        Console().print(score)
+    return int(score["failed"] > 0)
 
 
 async def _heard_by(name: str, planned: list[Trial], asked: argparse.Namespace, progress: Progress) -> list[Result]:
@@ -147,6 +150,8 @@ def _arguments() -> argparse.Namespace:
                         help="over a WebSocket to a real pod, four at once; without requests in mid-talk")  # fmt: skip
     parser.add_argument("--together", action="store_true", help="with --calls: those at once begin at one moment")
     parser.add_argument("--kill", action="store_true", help="with --calls: kill the pod in the middle of what is said")
+    beside = "with --calls: how long frames of N calls without speech take there, and alone"
+    parser.add_argument("--beside", type=int, default=0, metavar="N", help=beside)
     parser.add_argument("--minutes", type=float, default=math.inf,
                         help="for each ear, then report on a fair sample; 0: on what is kept")  # fmt: skip
     parser.add_argument("--typed", action="store_true", help="type the requests, German ones too, and show the answers")
@@ -159,6 +164,8 @@ def _arguments() -> argparse.Namespace:
     asked.ear = asked.ear or list(EARS)
     asked.condition = asked.condition or list(CONDITIONS)
     asked.caller = asked.caller or [*CALLERS, people.CALLER]
+    if asked.beside and asked.kill:
+        parser.error("--beside and --kill: the calls beside would be on the pod that dies")
     for caller in asked.caller:
         if caller in CALLERS and (missing := CALLERS[caller].missing):
             parser.error(f"the caller {caller} needs {missing}; without it: name others with --caller")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.e2e.pods import PodProcess, Pods, pods, session
 from tests.e2e.test_takeover import Switch
+from tests.eval_speech.beside import Beside, Echoes, echoes
 from tests.eval_speech.callers import Recordings
 from tests.eval_speech.conditions import AFTER_S, Conditions
 from tests.eval_speech.desk import Desk
@@ -39,6 +40,9 @@ OWN_VOICES = {"pocketsphinx": "espeak"}
 """What the server speaks with where it hears with an ear; with any other with hibari."""
 BATCH_S = 240.0
 """A batch of calls that is not over by then is given up: its calls have failed."""
+
+LOOK_S, IDLE_SHARE = 1.0, 0.1
+"""A pod that used less of a core than that for so long has nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,9 @@ async def run(
     kill: bool,
     advance: Callable[[], None],
     together: bool = False,
+    beside: Beside | None = None,
 ) -> tuple[list[Called], float | None]:
-    """All trials, `AT_ONCE` at a time, and the CPU seconds that the pod took for them.
+    """All trials, `AT_ONCE` at a time, and the CPU seconds that the pod took for them, unless others called it as well.
 
     `together`: those at once begin at one moment, as they do where the pod is killed in the middle of what each says.
     """
@@ -143,6 +148,11 @@ async def run(
         serving = await its.start("blue")
         switch = Switch(serving.port)
         await switch.serve(stack)
+        listening: asyncio.Task[Echoes] | None = None
+        if beside is not None:
+            await _idle(serving)
+            beside.alone = await echoes(serving.port, beside.calls)
+            listening = asyncio.create_task(echoes(serving.port, beside.calls))
         began_s = _cpu_s(serving)
         for start in range(0, len(planned), AT_ONCE):
             batch = planned[start : start + AT_ONCE]
@@ -160,7 +170,9 @@ async def run(
             called += await asyncio.gather(*tasks)
             for _ in batch:
                 advance()
-        return called, None if kill else _cpu_s(serving) - began_s
+        if beside is not None and listening is not None:
+            beside.among_speech = await listening
+        return called, None if kill or beside else _cpu_s(serving) - began_s
 
 
 async def _killed(
@@ -178,7 +190,7 @@ async def _killed(
 async def _pods(ear: str) -> AsyncIterator[Pods]:
     with redis_server() as server:
         async with pods(server.url) as its:
-            its.agents = "frontdesk"
+            its.agents = "frontdesk,loopback"
             # As a server has it that is started, not the small engines of other tests.
             voice = OWN_VOICES.get(ear, "hibari")
             its.settings = {"agent_frontdesk_ear": ear, "agent_frontdesk_voice": voice, "speech_workers": 0}
@@ -211,6 +223,16 @@ async def _call(
     # What is not the answer to what was understood is a question about it: nothing was acted on.
     acted_wrongly = not as_typed and exchange.answered == heard.text and heard.told
     return Called(trial, exchange, as_typed, acted_wrongly, resumes, failure, time.monotonic() - began_s)
+
+
+async def _idle(pod: PodProcess) -> None:
+    """Until it has loaded its models: it takes calls before that."""
+    before_s = _cpu_s(pod)
+    while True:
+        await asyncio.sleep(LOOK_S)  # CPU time is of a period.
+        if (now_s := _cpu_s(pod)) - before_s < IDLE_SHARE * LOOK_S:
+            return
+        before_s = now_s
 
 
 def _cpu_s(pod: PodProcess) -> float:
