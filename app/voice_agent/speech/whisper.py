@@ -52,6 +52,9 @@ runs in a circle from there on: with a prompt 93 of 95 of 380 sentences in three
 probability does not tell."""
 BEAMS = 3
 """Texts that are followed at once: of 152 requests in noise 98 are understood, and 87 with one, at 0.03 s more."""
+ENDED = 2
+"""So many of them are followed to their end. The last one often says the sentence again and again, which takes as long as
+two sentences: of 770 clean and over a telephone 583 then have the right question asked, instead of 575 with all three."""
 MAX_PROMPT_TOKENS = 100
 """Of what may be said, the last ones: Whisper takes 223, and every one is time."""
 NO_SPEECH = 0.6
@@ -193,7 +196,8 @@ class WhisperModel:
             sound,
             [before],
             beam_size=1 if with_chances else BEAMS,
-            num_hypotheses=1 if with_chances else BEAMS,
+            num_hypotheses=1 if with_chances else ENDED,
+            patience=1 if with_chances else ENDED / BEAMS,
             # ctranslate2 gives half as many tokens as this, and as many as are left of it behind those before.
             max_length=max(2 * most, most + len(before)),
             return_scores=True,
