@@ -116,12 +116,15 @@ class NaturalEngine:
         # In loud noise Whisper hears better what it was trained on.
         sound = samples if noisy else cleaned
         whisper = self._whisper
-        heard = whisper.decode_answer(sound, language) if answers else whisper.decode(sound, language, prompt)
+        if answers:
+            heard = whisper.decode_answer(sound, language)
+        else:
+            heard = whisper.decode(sound, language, prompt, noisy=noisy)
         if len(heard.text.split()) > FEW_WORDS:
             if heard.is_sure:
                 return heard.believed(), heard
             if noisy and heard.no_speech < NO_SPEECH:
-                return heard_twice(heard, self._whisper.decode(cleaned, language, prompt)), heard
+                return heard_twice(heard, whisper.decode(cleaned, language, prompt, noisy=True)), heard
         other = None
         if _is_doubtful(heard, noisy=noisy) and language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ:
             other = self._grammar.sentence(_rounded(cleaned if noisy else samples), is_telephone=is_telephone)
