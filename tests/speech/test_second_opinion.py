@@ -100,10 +100,10 @@ def test_where_each_word_is_likely_nobody_else_is_asked(monkeypatch: pytest.Monk
     monkeypatch.setattr(engine._grammar, "sentence", grammar)
     said = in_noise(sample()) if noisy else sample()
     sure = heard("Order 4711 for Tuesday.", -0.6)._replace(least=0.6)
-    monkeypatch.setattr(engine._whisper, "decode", lambda *_: sure)
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_, **__: sure)
     assert engine.transcribe(said, PCM, "en") == Transcript(sure.text)
     grammar.assert_not_called()
-    monkeypatch.setattr(engine._whisper, "decode", lambda *_: sure._replace(text="Order 4711."))
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_, **__: sure._replace(text="Order 4711."))
     engine.transcribe(said, PCM, "en")
     grammar.assert_called_once()
 
@@ -113,7 +113,7 @@ def test_nothing_is_asked_about_what_is_hopeless_in_noise(monkeypatch: pytest.Mo
     engine = NaturalEngine()
     grammar = Mock(return_value="on monday")
     monkeypatch.setattr(engine._grammar, "sentence", grammar)
-    monkeypatch.setattr(engine._whisper, "decode", lambda *_: heard("you", -1.3))
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_, **__: heard("you", -1.3))
     assert engine.transcribe(in_noise(sample()), PCM, "en") == Transcript(None, certain=False)
     grammar.assert_not_called()
 
@@ -191,6 +191,7 @@ def test_a_sentence_in_noise_is_heard_twice_and_a_short_one_has_the_grammar(monk
     monkeypatch.setattr(engine._whisper, "decode", decode)
     assert engine.transcribe(in_noise(sample()), PCM, "en", "Where is it?") == Transcript("Where is order 4711?")
     assert [call.args[1:] for call in decode.call_args_list] == [("en", "Where is it?")] * 2
+    assert [call.kwargs for call in decode.call_args_list] == [{"noisy": True}] * 2
     first, second = (call.args[0] for call in decode.call_args_list)
     assert np.mean(second**2) < np.mean(first**2)
     grammar.assert_not_called()
@@ -198,6 +199,8 @@ def test_a_sentence_in_noise_is_heard_twice_and_a_short_one_has_the_grammar(monk
     engine.transcribe(in_noise(sample()), PCM, "en", "Where is it?")
     grammar.assert_called_once()
     assert decode.call_count == 3
+    engine.transcribe(sample(), PCM, "en", "Where is it?")
+    assert decode.call_args.kwargs == {"noisy": False}
 
 
 def test_an_answer_is_not_looked_for_among_what_callers_ask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +257,7 @@ def test_whisper_is_asked_again_on_a_quiet_line_only(monkeypatch: pytest.MonkeyP
     """In noise what it says then is as uncertain, and each noisy turn would cost twice as much as one that is not."""
     engine = NaturalEngine()
     again = Mock(return_value=heard("would you look", -0.8))
-    monkeypatch.setattr(engine._whisper, "decode", lambda *_: heard("would you", -0.9))
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_, **__: heard("would you", -0.9))
     monkeypatch.setattr(engine._whisper, "decode_again", again)
     assert engine.transcribe(in_noise(sample()), PCM, "en").certain is False
     again.assert_not_called()

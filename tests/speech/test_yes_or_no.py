@@ -99,7 +99,7 @@ def test_a_yes_that_was_asked_for_is_certain_where_it_would_be_doubted(
         audio = recording.readframes(recording.getnframes())[: PCM.size(2000)]
     monkeypatch.setattr(second_opinion, "judged", lambda *_, **__: Transcript(None, certain=False))
     for decode in ("decode", "decode_answer"):
-        monkeypatch.setattr(engine._whisper, decode, lambda *_: Decoded("Yes.", -0.5, 0.1, loops=False))
+        monkeypatch.setattr(engine._whisper, decode, lambda *_, **__: Decoded("Yes.", -0.5, 0.1, loops=False))
     monkeypatch.setattr(engine._whisper, "begins_with", lambda *_: [0.8, 0.001, 0.001])
     monkeypatch.setattr(engine._grammar, "scores", lambda *_: AGREES)
     assert engine.transcribe(audio, PCM, "en") == Transcript(None, certain=False)

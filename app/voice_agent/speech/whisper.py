@@ -194,9 +194,7 @@ class WhisperModel:
         (aligned,) = self._model.align(sound, start, [ids], [max(1, samples // HOP)])
         return [float(chance) for chance in aligned.text_token_probs]
 
-    def _generate(
-        self, sound: Any, before: list[str], most: int, *, ended: int = 1, with_chances: bool = False
-    ) -> Any:
+    def _generate(self, sound: Any, before: list[str], most: int, *, ended: int = 1, with_chances: bool = False) -> Any:
         """`ended`: so many texts come to their end.
 
         `with_chances`: of all tokens at each place, which there are only of one that looks no further.
