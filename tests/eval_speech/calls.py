@@ -228,11 +228,12 @@ async def _call(
 async def _idle(pod: PodProcess) -> None:
     """Until it has loaded its models: it takes calls before that."""
     before_s = _cpu_s(pod)
-    while True:
-        await asyncio.sleep(LOOK_S)  # CPU time is of a period.
-        if (now_s := _cpu_s(pod)) - before_s < IDLE_SHARE * LOOK_S:
-            return
-        before_s = now_s
+    async with asyncio.timeout(BATCH_S):
+        while True:
+            await asyncio.sleep(LOOK_S)  # CPU time is of a period.
+            if (now_s := _cpu_s(pod)) - before_s < IDLE_SHARE * LOOK_S:
+                return
+            before_s = now_s
 
 
 def _cpu_s(pod: PodProcess) -> float:

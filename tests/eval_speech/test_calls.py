@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.pods import pods
+from tests.eval_speech.beside import echoes
 from tests.eval_speech.callers import CALLERS
 from tests.eval_speech.calls import CallScore, run
 from tests.eval_speech.direct import trials
 from tests.eval_speech.requests import IN_GRAMMAR
+from tests.servers import free_port, redis_server
 
 CALLER = "flite-slt"
 
@@ -29,3 +32,17 @@ async def test_a_kill_in_the_middle_of_what_is_said_changes_nothing_of_what_come
     assert (score.calls, score.failed, score.resumed, score.as_typed) == (2, 0, 2, 1.0)
     assert cpu_s
     assert CallScore.of(plain, cpu_s).resumed == 0
+
+
+async def test_calls_beside_tell_what_their_frames_took() -> None:
+    """Of a pod that is not there they tell why they have nothing."""
+    with redis_server() as server:
+        async with pods(server.url) as its:
+            its.agents = "loopback"
+            pod = await its.start("blue")
+            found = await echoes(pod.port, 2, 1.0)
+    assert found.frames >= 90
+    assert found.lost == 0
+    assert 0 < found.p50_ms <= found.p99_ms
+    with pytest.raises(RuntimeError, match="no echoes: "):
+        await echoes(free_port(), 1, 1.0)

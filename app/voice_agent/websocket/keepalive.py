@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from voice_agent.websocket.frame_writer import FrameWriter
@@ -13,7 +14,7 @@ peer that has not answered one by the time of the next is dead."""
 PROBE = b"?"
 """Content of the ping that is sent on request; those at intervals have none."""
 MAX_ASKED = 16
-"""So many requests wait for one ping; whoever asks still more often is not answered."""
+"""So many requests wait for one ping; of more the oldest are not answered, for which hardly anybody waits."""
 
 
 class Probe:
@@ -29,7 +30,7 @@ class Probe:
         self._ping = ping
         self._awaited: list[Callable[[], None]] = []
         """To be told of the answer to the ping that was sent."""
-        self._asked: list[Callable[[], None]] = []
+        self._asked: deque[Callable[[], None]] = deque(maxlen=MAX_ASKED)
         """To be told of the answer to the next."""
 
     def ask(self, answered: Callable[[], None]) -> None:
@@ -37,12 +38,13 @@ class Probe:
         if not self._awaited:
             self._awaited.append(answered)
             self._ping()
-        elif len(self._asked) < MAX_ASKED:
+        else:
             self._asked.append(answered)
 
     def answer(self) -> None:
         """The ping is answered. Raises what `answered` of `ask` raises."""
-        awaited, self._awaited, self._asked = self._awaited, self._asked, []
+        awaited, self._awaited = self._awaited, list(self._asked)
+        self._asked.clear()
         if self._awaited:
             self._ping()
         for answered in awaited:
