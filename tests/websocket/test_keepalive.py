@@ -98,6 +98,10 @@ async def test_who_asks_is_told_of_an_answer_to_a_later_ping_only() -> None:
         peer.say(PONG, content)
         socket.probe(partial(told.append, -1))
         assert await peer.frame() == (PING, content)
+        peer.say(PONG, content)
+        peer.say(1, b"at last")
+        await until(lambda: listener.taken == ["behind it", "at last"])
+        assert told == [0, *range(3, MAX_ASKED + 3), -1]
         over.cancel()
 
 
