@@ -65,8 +65,9 @@ def test_other_texts_are_other_words_that_came_to_an_end() -> None:
 
 def test_on_a_quiet_line_a_text_that_says_the_sentence_again_is_not_followed(engine: WhisperEngine) -> None:
     """The two that end first are other texts, one word in figures; of all three, two go on in circles."""
+    pause = bytes(PCM.size(300))
     audio = HibariEngine().speak("Is there a slot left tomorrow at eleven?", "", 1.0, "a caller", "en").audio
-    samples = without_noise(samples_of(audio, PCM))
+    samples = without_noise(samples_of(pause + audio + pause, PCM))
     quiet, noisy = engine._model.decode(samples, "en"), engine._model.decode(samples, "en", noisy=True)
     assert quiet.text == noisy.text == "Is there a slot left tomorrow at 11?"
     assert (quiet.others, noisy.others) == (("Is there a slot left tomorrow at eleven?",), ())

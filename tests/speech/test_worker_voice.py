@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import audioop
 import wave
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from voice_agent.kit.voice import Utterance
 from voice_agent.speech.speech_process import SpeechFailed
 from voice_agent.speech.synthesis import speak
 from voice_agent.speech.worker_ear import POCKETSPHINX, WorkerEar
-from voice_agent.speech.worker_voice import ESPEAK, HIBARI, PIPER, WorkerVoice
+from voice_agent.speech.worker_voice import ESPEAK, HIBARI, PIPER, WorkerVoice, clause_end
 from voice_agent.speech.workers import SpeechWorkers
 from voice_agent.testing import EarContract, VoiceContract
 
@@ -44,6 +45,49 @@ async def test_a_sentence_is_one_piece_with_its_words(workers: SpeechWorkers) ->
     assert await said(voice, "Which day would suit you?") == [VoicedAudio(wanted.audio, PCM, wanted.words)]
     assert await said(voice, "  ") == []
     await voice.close()
+
+
+async def test_the_natural_voice_begins_at_once(workers: SpeechWorkers) -> None:
+    """What its model takes for silence is no part of the answer that a caller waits for, nor all of a pause."""
+    voice = WorkerVoice(workers, HIBARI)
+    await voice.open()
+    for text in ("Hello.", "Which day would suit you?", "I am sorry, he has already left for today."):
+        (piece,) = await said(voice, text)
+        levels = [audioop.rms(piece.audio[at : at + 480], 2) for at in range(0, len(piece.audio), 480)]
+        loud = [n * 10 for n, level in enumerate(levels) if level > max(levels) / 500]
+        assert loud[0] <= 40
+        assert 100 <= 10 * len(levels) - loud[-1] <= 250
+    await voice.close()
+
+
+async def test_the_first_clause_of_a_long_sentence_is_a_piece(workers: SpeechWorkers) -> None:
+    """So that it is heard while the rest is made; the words stand where they do in all of the text."""
+    voice = WorkerVoice(workers, HIBARI)
+    await voice.open()
+    begin, rest = "On Saturday the fifth of December, ", "we are open from ten in the morning to one in the afternoon."
+    first, second = await said(voice, begin + rest)
+    assert [[first], [second.audio]] == [await said(voice, begin), [piece.audio for piece in await said(voice, rest)]]
+    assert [chars for _, chars in second.words] == [
+        len(begin) + chars for piece in await said(voice, rest) for _, chars in piece.words
+    ]
+    assert second.words
+    await voice.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("On Saturday the fifth of December, we are open from ten in the morning.", 35),
+        ("Yes, on Saturday the fifth of December: we are open from ten to one.", 40),
+        ("Yes, on Saturday the fifth of December we are open from ten to one.", 67),
+        ("On Saturday, December fifth, we are open.", 41),
+        ("The total comes to 10, 20 and 1,000 euros at a quarter past 10: 15 or 20.", 73),
+        ("We are open from ten in the morning to one in the afternoon, today.", 67),
+    ],
+)
+def test_where_the_first_clause_ends(text: str, end: int) -> None:
+    """At a breath between two words, with enough on both sides of it; a short sentence is one piece."""
+    assert clause_end(text) == end
 
 
 async def test_an_ear_and_a_voice_share_the_workers(workers: SpeechWorkers) -> None:
@@ -91,10 +135,10 @@ async def test_two_processes_say_the_same(workers: SpeechWorkers, name: str) -> 
     once = await said_by(voice, sentence)
     again = await said_by(voice, Utterance("Good morning.", "alloy", 0.25, "other"), sentence, Utterance(" ", "alloy"))
     assert again[1:] == once
-    assert 3000 < PCM.ms(len(once[0].audio)) < 8000
+    assert 3000 < PCM.ms(sum(len(piece.audio) for piece in once)) < 8000
     assert max(abs(sample) for sample in memoryview(once[0].audio).cast("h")) > 8000
-    assert all(NUMBERED[at - 1] == " " for _, at in once[0].words)
-    assert len(once[0].words) >= 2
+    assert all(NUMBERED[at - 1] == " " for piece in once for _, at in piece.words)
+    assert sum(len(piece.words) for piece in once) >= 2
 
 
 async def test_what_is_no_english_is_said_by_the_voice_of_other_languages(workers: SpeechWorkers) -> None:

@@ -22,8 +22,8 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.call.audio import PCM
 from voice_agent.kit.ear import Transcript
 from voice_agent.speech import workers as pool
-from voice_agent.speech.framing import HEADER
-from voice_agent.speech.speech_process import Engines, SpeechFailed, SpeechProcess, WorkerLost
+from voice_agent.speech.framing import DROP, HEADER
+from voice_agent.speech.speech_process import Engines, SpeechFailed, SpeechProcess, WorkerLost, message
 from voice_agent.speech.speech_work import WORK, SpeechWork
 from voice_agent.speech.worker import NICENESS
 from voice_agent.speech.worker_voice import WorkerVoice
@@ -174,6 +174,57 @@ async def test_a_cancelled_job_leaves_the_pool_sound(workers: SpeechWorkers) -> 
             await asyncio.sleep(0)
         job.cancel()
         assert await workers.synthesize("goodbye", "alloy") == expected
+
+
+async def test_a_job_that_nobody_wants_ends_between_its_stages() -> None:
+    """It costs little more than its first stage, and the next one is done as ever."""
+    speech = SpeechWorkers(1)
+    speech.use("natural")
+    await speech.open()
+    await speech.ready()
+    with wave.open(str(ROOT / "samples" / "caller-day.wav")) as recording:
+        said = recording.readframes(recording.getnframes())
+
+    async def cost_ms(*, dropped: bool) -> float:
+        work = SpeechWork("call_a")
+        WORK.set(work)
+        (pid,) = pids_of(speech)
+        os.kill(pid, signal.SIGSTOP)
+        job = asyncio.create_task(speech.transcribe(said, PCM, "natural"))
+        await until(lambda: len(speech._jobs) == 0 and speech._workers[0]._asked is not None)
+        if dropped:
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: work.cpu_ms > 0)
+        assert dropped or await job == Transcript("Next Tuesday.")
+        return work.cpu_ms
+
+    try:
+        whole_ms = min([await cost_ms(dropped=False) for _ in range(3)])
+        assert min([await cost_ms(dropped=True) for _ in range(3)]) < 0.7 * whole_ms
+        await cost_ms(dropped=False)
+    finally:
+        await speech.close()
+
+
+async def test_word_of_a_job_that_is_over_drops_no_other() -> None:
+    """It may have been on its way when the answer was; and later nobody sends it."""
+    worker = await SpeechProcess.start({"espeak": {}})
+    head = {"do": "synthesize", "engine": "espeak", "settings": {}, "text": "hello", "voice": "alloy", "speed": 1.0}
+    job = {**head, "seed": "", "language": "en"}
+    try:
+        first, audio = await worker.ask(job, b"", PATIENCE_S)
+        worker._writer.write(message({"do": DROP}, b""))
+        assert (await worker.ask(job, b"", PATIENCE_S))[1] == audio
+        sent: list[bytes] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker._writer, "write", sent.append)
+            worker.drop(job)
+        assert "words" in first
+        assert sent == []
+    finally:
+        await worker.kill()
 
 
 async def test_a_job_that_fails_says_why(workers: SpeechWorkers) -> None:

@@ -35,6 +35,8 @@ class Ear:
     name: str = ""
     streams: bool = False
     """Whether `listen` is asked, while the caller speaks, and not `transcribe` at the end."""
+    stops_soon: bool = False
+    """Whether `transcribe` costs little where it is cancelled at once: then it is asked in shorter pauses, too."""
 
     async def open(self) -> None:
         """Load models, start workers. Called once, before the first call."""

@@ -33,6 +33,7 @@ class FallbackEar(Ear):
         self.ears = tuple(ears)
         self.name = ",".join(ear.name for ear in ears)
         self.streams = ears[0].streams
+        self.stops_soon = all(ear.stops_soon for ear in ears)
         self._times = tuple(AnswerTimes() for _ in ears)
 
     async def open(self) -> None:

@@ -6,3 +6,5 @@ import struct
 
 HEADER = struct.Struct(">II")
 """In front of each message: bytes of its JSON head, bytes of its payload."""
+DROP = "drop"
+"""What is to be done with the job before: its answer is not wanted. Not answered itself."""

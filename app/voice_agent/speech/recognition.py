@@ -19,6 +19,7 @@ the decoder put fillers between any two words costs ten times as much.
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ WORST_MEAN = -50.0
 WORST_MEAN_TELEPHONE = -52.0
 WORST_WORD = -80.0
 GRAMMARS = Path(__file__).parent / "grammars"
+_WORD = re.compile(r"[\w']+")
 _NO_WORD = "(NULL)"
 """An arc without a word, which takes no time."""
 _SILENCE = frozenset({"sil", "<s>", "</s>", "<sil>", _NO_WORD})
@@ -111,6 +113,11 @@ class Recognizer:
         words = self.words(samples)
         worst_mean = WORST_MEAN_TELEPHONE if is_telephone else WORST_MEAN
         return " ".join(word for word, _, _ in words) if _is_believable(words, worst_mean) else None
+
+    def unknown(self, text: str) -> int:
+        """How many words of a text it has never heard of, and so cannot have understood; numbers are no words."""
+        words = [word for word in _WORD.findall(text.lower()) if word[0].isalpha()]
+        return sum(self._decoder.lookup_word(word) is None for word in words)
 
     def words(self, samples: Samples) -> list[tuple[str, int, float]]:
         """The likeliest sentence of the grammar: each word, its frames of 10 ms, and its score in steps a frame."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.ear import Transcript
+from voice_agent.speech.dropped_jobs import end_if_dropped
 from voice_agent.speech.log_mel import RATE_HZ, Floats
 from voice_agent.speech.recognition import Recognizer, Samples
 from voice_agent.speech.same_words import has_number, names_day_or_number, near_sound, same_sound, same_words
@@ -60,6 +61,9 @@ FEW_WORDS = 3
 """A phrase as short as this has too little context for Whisper."""
 LONGEST_SENTENCE_S = 10
 """Of the grammar, with pauses around it."""
+UNKNOWN_WORDS = 3
+"""A sentence with so many words that the grammar lacks is none of it: of 181 such, clean and over a telephone, it had
+another opinion of five, which was right once; asking it would be a quarter of all that it is asked."""
 
 
 class NaturalEngine:
@@ -126,7 +130,9 @@ class NaturalEngine:
             if noisy and heard.no_speech < NO_SPEECH:
                 return heard_twice(heard, whisper.decode(cleaned, language, prompt, noisy=True)), heard
         other = None
-        if _is_doubtful(heard, noisy=noisy) and language == "en" and len(samples) <= LONGEST_SENTENCE_S * RATE_HZ:
+        is_short = len(samples) <= LONGEST_SENTENCE_S * RATE_HZ
+        if language == "en" and is_short and _is_doubtful(heard, noisy=noisy) and self._may_know(heard.text):
+            end_if_dropped()
             other = self._grammar.sentence(_rounded(cleaned if noisy else samples), is_telephone=is_telephone)
         if heard.is_unsure and not noisy and not (other and same_sound(other, heard.text)):
             if answers:
@@ -134,6 +140,10 @@ class NaturalEngine:
             else:
                 heard = whisper.decode_again(cleaned, language, heard, prompt)
         return judged(heard, other, noisy=noisy, is_telephone=is_telephone), heard
+
+    def _may_know(self, text: str) -> bool:
+        """Whether what Whisper made of it may be a sentence of the grammar, heard badly."""
+        return len(text.split()) <= FEW_WORDS or self._grammar.unknown(text) < UNKNOWN_WORDS
 
 
 def _rounded(samples: Floats) -> Samples:

@@ -19,7 +19,7 @@ import orjson
 
 import voice_agent
 from voice_agent.errors import VoiceAgentError
-from voice_agent.speech.framing import HEADER
+from voice_agent.speech.framing import DROP, HEADER
 
 START_LIMIT_S = 30.0
 
@@ -54,6 +54,8 @@ class SpeechProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._asked: dict[str, Any] | None = None
+        """The job that is under way."""
 
     @property
     def pid(self) -> int:
@@ -100,10 +102,10 @@ class SpeechProcess:
 
     async def ask(self, head: dict[str, Any], payload: bytes, limit_s: float) -> tuple[dict[str, Any], bytes]:
         """Give it a job and wait for the answer. Raises `WorkerLost`; the worker is of no use after that."""
-        encoded = orjson.dumps(head)
+        self._asked = head
         try:
             async with asyncio.timeout(limit_s):
-                self._writer.write(HEADER.pack(len(encoded), len(payload)) + encoded + payload)
+                self._writer.write(message(head, payload))
                 await self._writer.drain()
                 head_bytes, payload_bytes = HEADER.unpack(await self._reader.readexactly(HEADER.size))
                 answer = orjson.loads(await self._reader.readexactly(head_bytes))
@@ -112,8 +114,15 @@ class SpeechProcess:
             raise WorkerLost(f"no answer in {limit_s:g} s") from None
         except (OSError, asyncio.IncompleteReadError):
             raise WorkerLost("it died") from None
+        finally:
+            self._asked = None
         self.jobs_done += 1
         return answer, audio
+
+    def drop(self, head: dict[str, Any]) -> None:
+        """The answer to this job is not wanted: if it is under way, it may end before it is done."""
+        if self._asked is head:
+            self._writer.write(message({"do": DROP}, b""))
 
     async def kill(self) -> None:
         """End the process at once; safe to call twice."""
@@ -122,3 +131,9 @@ class SpeechProcess:
         with suppress(OSError):
             await self._writer.wait_closed()
         await asyncio.to_thread(self._process.wait)
+
+
+def message(head: dict[str, Any], payload: bytes) -> bytes:
+    """A job, or word of one, as a worker reads it."""
+    encoded = orjson.dumps(head)
+    return HEADER.pack(len(encoded), len(payload)) + encoded + payload

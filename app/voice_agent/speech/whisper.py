@@ -25,6 +25,7 @@ import soxr
 
 from voice_agent.call.audio import AudioFormat, to_linear
 from voice_agent.kit.ear import Transcript
+from voice_agent.speech.dropped_jobs import end_if_dropped
 from voice_agent.speech.log_mel import HOP, RATE_HZ, Floats, log_mel
 from voice_agent.speech.sounds import has_speech, without_noise
 
@@ -154,6 +155,7 @@ class WhisperModel:
         """
         silence_s = ANSWER_SILENCE_S if first is None else MORE_SILENCE_S
         sound = self._model.encode(_features(samples, int(silence_s * RATE_HZ)))
+        end_if_dropped()
         most = _most_tokens(samples)
         found = self._generate(sound, self._task(language), most, with_chances=True)
         tokens, ids = found.sequences[0], found.sequences_ids[0]
@@ -175,8 +177,10 @@ class WhisperModel:
     def _decode(self, samples: Floats, silence: int, language: str, prompt: str, ended: int = ENDED) -> Decoded:
         most = _most_tokens(samples)
         sound = self._model.encode(_features(samples, silence))
+        end_if_dropped()
         before = self._before(prompt) + self._task(language)
         found = self._generate(sound, before, most, ended=ended)
+        end_if_dropped()
         tokens, ids = found.sequences[0], found.sequences_ids[0]
         decoded = _decoded(found, tokens, self._chances_of(sound, before, ids, len(samples)), most, prompt)
         if prompt and decoded.is_unsure:

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from io import BufferedIOBase
 from typing import Any
 
 import orjson
 
 from voice_agent.call.audio import FORMATS
 from voice_agent.kit.ear import Transcript
+from voice_agent.speech.dropped_jobs import IS_WANTED
 from voice_agent.speech.engines import AnswerEngine, EarEngine, Engine, VoiceEngine, load
-from voice_agent.speech.framing import HEADER
+from voice_agent.speech.framing import DROP, HEADER
 from voice_agent.speech.spoken_form import spoken_form
 
 _PR_SET_PDEATHSIG = 1
@@ -43,23 +44,22 @@ def main() -> None:
     os.nice(NICENESS)
     work = _Work()
     # The parent may go in the middle of a job or of an answer: that is the end, and no error.
-    with (
-        suppress(EOFError, ConnectionError),
-        socket.socket(fileno=descriptor) as connection,
-        connection.makefile("rwb") as stream,
-    ):
+    with suppress(EOFError, ConnectionError), socket.socket(fileno=descriptor) as connection:
+        # While a job is under way nothing comes but word that its answer is not wanted, or the end.
+        IS_WANTED.set(lambda: not select.select([connection], [], [], 0)[0])
         while True:
-            head_bytes, payload_bytes = HEADER.unpack(_read(stream, HEADER.size))
-            head, payload = orjson.loads(_read(stream, head_bytes)), _read(stream, payload_bytes)
+            head_bytes, payload_bytes = HEADER.unpack(_read(connection, HEADER.size))
+            head, payload = orjson.loads(_read(connection, head_bytes)), _read(connection, payload_bytes)
+            if head["do"] == DROP:
+                continue  # Of the job before, which is answered.
             answer, audio = work.answer(head, payload)
             encoded = orjson.dumps(answer)
-            stream.write(HEADER.pack(len(encoded), len(audio)) + encoded + audio)
-            stream.flush()
+            connection.sendall(HEADER.pack(len(encoded), len(audio)) + encoded + audio)
 
 
-def _read(stream: BufferedIOBase, size: int) -> bytes:
-    """So many bytes; raises `EOFError` if the socket closes before them."""
-    found = stream.read(size)
+def _read(connection: socket.socket, size: int) -> bytes:
+    """So many bytes and no more; raises `EOFError` if the socket closes before them."""
+    found = connection.recv(size, socket.MSG_WAITALL)
     if len(found) < size:
         raise EOFError
     return found

@@ -24,6 +24,7 @@ class WorkerEar(WorkersOpen, Ear):
     def __init__(self, workers: SpeechWorkers, name: str, **settings: Any) -> None:
         """`workers` may be shared with others. `name`: of an engine of `engines`, loaded with these settings."""
         self.name = name
+        self.stops_soon = name in (WHISPER, NATURAL)
         super().__init__(workers)
         workers.use(name, **settings)
 

@@ -11,8 +11,8 @@ The queue is fair to calls (`fair_queue`): what a caller waits to hear goes befo
 may not be all that is being said. The last of these leaves a worker to the others, where there are several.
 
 A worker that crashes or hangs is killed and replaced, and its job is tried once more on
-the new one. A caller that is cancelled loses interest only: the worker finishes the job,
-and the answer is not read. Workers die with this process, even if it is killed (see `worker`).
+the new one. Where a caller is cancelled the worker is told, and ends the job after the stage that it is at
+(`dropped_jobs`). Workers die with this process, even if it is killed (see `worker`).
 
 It is no library's pool: one worker of `concurrent.futures.ProcessPoolExecutor` that dies breaks the pool and fails all
 its jobs, and a job that hangs cannot be ended. pebble ends and replaces such workers, but those of a process that was
@@ -271,6 +271,7 @@ class SpeechWorkers:
             if job.answer.done():  # cancelled while it waited
                 return
             worker = self._workers[slot]
+            job.answer.add_done_callback(functools.partial(_drop_if_cancelled, worker, job.head))
             try:
                 answer = await worker.ask(job.head, job.payload, JOB_LIMIT_S)
             except WorkerLost as lost:
@@ -321,6 +322,11 @@ class WorkersOpen:
 
 def _queue() -> FairQueue[_Job]:
     return FairQueue(len(_Lane), most=MAX_WAITING_JOBS, most_of_owner=MAX_WAITING_OF_CALL)
+
+
+def _drop_if_cancelled(worker: SpeechProcess, head: dict[str, Any], answer: asyncio.Future[Any]) -> None:
+    if answer.cancelled():
+        worker.drop(head)
 
 
 def _lane(head: dict[str, Any], work: SpeechWork | None) -> _Lane:

@@ -36,7 +36,7 @@ async def test_a_reply_is_said_sentence_by_sentence() -> None:
     await FrontDesk().run(call)
     [texts] = call.texts
     assert len(texts) > 1
-    assert "".join(texts).startswith("On Tuesday the twenty fourth of November we are open from nine")
+    assert "".join(texts).startswith("On Tuesday the twenty fourth of November, we are open from nine")
 
 
 async def test_what_one_turn_leaves_behind_is_all_that_the_next_one_needs() -> None:

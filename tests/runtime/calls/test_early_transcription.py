@@ -65,7 +65,8 @@ async def test_a_turn_that_pauses_again_and_again_has_a_budget() -> None:
     its = understanding(ear)
     told: list[str | None] = []
     for count, item_id in enumerate(("item_1", "item_1", "item_1", "item_2"), 1):
-        its.begin(item_id, HALF, told.append)
+        its.begin(item_id, HALF)
+        its.when_known(told.append)
         await until(lambda count=count: len(told) == count)
     assert (told, ear.early) == (["half", "half", None, "half"], [True, True, True])
     its.cancel()

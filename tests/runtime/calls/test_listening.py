@@ -30,7 +30,7 @@ from voice_agent.call.inputs import (
 from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening
-from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
+from voice_agent.runtime.calls.early_transcription import AHEAD_MS, EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
 from voice_agent.runtime.calls.turn_ending import AGAIN_PAUSE_MS, YOUNG_MS
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
@@ -185,6 +185,52 @@ async def test_who_stops_again_soon_is_given_longer_to_go_on(more_ms: int, *, be
         assert its.live.listening._early.is_begun is begins_at_once
         its.live.listening.note_pause(AGAIN_PAUSE_MS)
         assert its.live.listening._early.is_begun
+
+
+class QuickToStop(Recogniser):
+    """What it is asked for costs nothing once it is not wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        assert self.ear is not None
+        self.ear.stops_soon = True
+
+
+async def test_an_ear_that_stops_soon_is_asked_ahead() -> None:
+    """In a pause that is shorter by so much; it stops if the caller goes on, and is asked as early in the next one."""
+    async with alone(agent=QuickToStop()) as its:
+        listening, agent, buffer = its.live.listening, its.agent, its.call.input_audio
+        assert isinstance(agent, Recogniser)
+        listening.speech_started("item")
+        buffer.speaking, buffer.item_id = True, "item"
+        for said_ms in (1000, 1200):
+            buffer.audio[:] = bytes(PCM.size(said_ms))
+            listening.note_pause(EARLY_PAUSE_MS - AHEAD_MS - 20)
+            assert not listening._early.is_begun
+            listening.note_pause(EARLY_PAUSE_MS - AHEAD_MS)
+            await until(lambda said_ms=said_ms: agent.asked[-1:] == [PCM.size(said_ms)])
+            listening.note_pause(20)
+            await until(lambda said_ms=said_ms: agent.given_up[-1:] == [PCM.size(said_ms)])
+
+
+async def test_a_pause_is_told_of_at_its_time_though_the_ear_knew_before() -> None:
+    """And the ear is asked once for it, however much it lasts."""
+    async with alone(agent=QuickToStop()) as its:
+        listening, agent, buffer = its.live.listening, its.agent, its.call.input_audio
+        assert isinstance(agent, Recogniser)
+        agent.may_understand.set()
+        told: list[str | None] = []
+        listening._paused = told.append  # type: ignore[method-assign, assignment]  # only whether and when matters here
+        buffer.speaking, buffer.item_id = True, "item"
+        buffer.audio[:] = bytes(PCM.size(1000))
+        listening.note_pause(EARLY_PAUSE_MS - AHEAD_MS)
+        await turns_pass(5)
+        assert (told, agent.asked) == ([], [PCM.size(1000)])
+        for pause_ms in (EARLY_PAUSE_MS, EARLY_PAUSE_MS + 20):
+            buffer.audio += FRAME
+            listening.note_pause(pause_ms)
+            await turns_pass(5)
+        assert (told, agent.asked) == ([f"{PCM.size(1000)} bytes"], [PCM.size(1000)])
 
 
 async def test_the_next_utterance_is_asked_about_as_if_there_had_been_none() -> None:

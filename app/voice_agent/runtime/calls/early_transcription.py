@@ -3,7 +3,8 @@
 Endpointing waits for half a second of silence (or what the session asks for) before a
 turn ends. Recognition need not wait as long: in a pause of `EARLY_PAUSE_MS` it starts on
 what was said so far. If the caller goes on, the attempt is dropped; if the turn ends, its
-result is there sooner. Nothing of an attempt is visible.
+result is there sooner. Nothing of an attempt is visible. An ear that stops soon is asked `AHEAD_MS` before the pause is
+that long: most pauses inside a sentence are shorter, and it stops when they end.
 
 Each attempt costs the work of the whole turn so far. One that pauses again and again has a budget for them, and is
 recognised once it is over when that is spent.
@@ -24,6 +25,8 @@ from voice_agent.speech.speech_work import SpeechWork
 
 EARLY_PAUSE_MS = 240
 """Longer than the pauses inside most sentences, shorter than the usual end of a turn."""
+AHEAD_MS = 60
+"""So much sooner an ear is asked that stops soon where the caller goes on."""
 
 BUDGET_MS = 2_000
 """CPU time of speech workers for attempts of one turn: three or four at a usual sentence."""
@@ -46,22 +49,25 @@ class EarlyTranscription:
         """Whether an attempt is under way or done for the pause that lasts."""
         return self._early is not None
 
-    def begin(self, item_id: str, clip: Clip, tell: Callable[[str | None], None] = lambda text: None) -> None:
+    def begin(self, item_id: str, clip: Clip) -> None:
         """Start an attempt for a turn that may be over; an earlier one is cancelled.
 
-        `tell` is told what it came to, unless it is cancelled or the turn is over before; None where the turn's
-        budget is spent.
+        Does nothing where the turn's budget is spent.
         """
         self.cancel()
         if self._work[0] != item_id:
             self._work = (item_id, SpeechWork(self._call_id, is_early=True))
         work = self._work[1]
-        if work.cpu_ms >= BUDGET_MS:
+        if work.cpu_ms < BUDGET_MS:
+            task = asyncio.create_task(self._transcriber.of_clip(clip, work), name=f"{self._call_id} early")
+            self._early = (item_id, task)
+
+    def when_known(self, tell: Callable[[str | None], None]) -> None:
+        """Tell what the attempt comes to, unless it is cancelled or the turn is over before; None: there is none."""
+        if self._early is None:
             tell(None)
-            return
-        task = asyncio.create_task(self._transcriber.of_clip(clip, work), name=f"{self._call_id} early")
-        self._early = (item_id, task)
-        task.add_done_callback(functools.partial(self._done, tell))
+        else:
+            self._early[1].add_done_callback(functools.partial(self._done, tell))
 
     def _done(self, tell: Callable[[str | None], None], task: asyncio.Task[Transcript]) -> None:
         if self._early is not None and self._early[1] is task and not task.cancelled():

@@ -22,7 +22,7 @@ from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.caller_clip import caller_clip
-from voice_agent.runtime.calls.early_transcription import EarlyTranscription
+from voice_agent.runtime.calls.early_transcription import AHEAD_MS, EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.calls.transcriber import NOT_KNOWN
 from voice_agent.runtime.calls.turn_ending import TurnEnding
@@ -92,6 +92,7 @@ class Listening:
         self._call = call
         self._feed = feed
         self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
+        self._ahead_ms = AHEAD_MS if ear.stops_soon and self.stream is None else 0
         self._by_agent = isinstance(ear, AgentEar)
         self._ending = TurnEnding(call, agent)
         self._agent = agent
@@ -171,10 +172,16 @@ class Listening:
     def note_pause(self, pause_ms: int) -> None:
         """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on."""
         asked_bytes = 0 if self._is_paused else self._asked_bytes
-        if pause_ms >= self._ending.heeded_pause_ms(self.endpointer, asked_bytes):
+        heeded_ms = self._ending.heeded_pause_ms(self.endpointer, asked_bytes)
+        if pause_ms >= heeded_ms:
             if not self._is_paused:
                 self._is_paused = True
                 self._pause_begins()
+        elif not self._is_paused and self._ahead_ms:
+            if pause_ms < heeded_ms - self._ahead_ms:
+                self._early.cancel()
+            elif not self._early.is_begun:
+                self._ask_early()
         elif self._is_paused:
             self._is_paused = False
             self._early.cancel()
@@ -186,11 +193,18 @@ class Listening:
         buffer = self._call.input_audio
         if self.stream is not None:
             self._paused(self.stream.partial or None)
-        elif buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
-            self._paused(None)
         else:
-            self._asked_bytes = len(buffer.audio)
-            self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)), self._paused)
+            if not self._early.is_begun:
+                self._ask_early()
+            if self._early.is_begun:
+                self._asked_bytes = len(buffer.audio)
+            self._early.when_known(self._paused)
+
+    def _ask_early(self) -> None:
+        """Start to transcribe what was said so far, unless that is too much."""
+        buffer = self._call.input_audio
+        if buffer.item_id is not None and len(buffer.audio) <= MAX_EARLY_BYTES:
+            self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)))
 
     def _paused(self, text: str | None) -> None:
         """A pause lasts, and so much was understood of what was said before it."""
