@@ -220,6 +220,13 @@ class Half(NotAsked):
     streams = 1  # type: ignore[assignment]
 
 
+class Sooner(NotedEar):
+    stops_soon = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__("sooner", [])
+
+
 class NoGenerator(NotAsked):
     streams = True
 
@@ -240,6 +247,7 @@ def raises() -> Any:
         (lambda: NotAsync("x", []), "has a method transcribe that is not async"),
         (NotAsked, "has a method listen, which is not asked for streams is False"),
         (Half, "has 1 as streams"),
+        (Sooner, "has None as stops_soon"),
         (NoGenerator, "has a method listen that is no async generator"),
         (raises, "cannot be loaded: no model"),
     ],

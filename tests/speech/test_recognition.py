@@ -101,6 +101,12 @@ def test_recognition_keeps_nothing_from_clip_to_clip() -> None:
     assert recognizer().transcribe(audio, PCM) == first == SAID["caller-day"]
 
 
+def test_words_that_it_lacks_are_counted() -> None:
+    """However they are written; figures are none that it lacks."""
+    assert recognizer().unknown("At 2 o'clock on the 4th, please: order 4711.") == 0
+    assert recognizer().unknown("Any idea where my PARCEL is? The number's 4711.") == 4
+
+
 def test_every_word_of_the_grammar_can_be_pronounced() -> None:
     """And the dictionary, which the other grammars have too, holds no other."""
     used: set[str] = set()

@@ -108,6 +108,26 @@ def test_where_each_word_is_likely_nobody_else_is_asked(monkeypatch: pytest.Monk
     grammar.assert_called_once()
 
 
+@pytest.mark.parametrize(
+    ("text", "is_asked"),
+    [
+        ("Any idea where my parcel is, number 4711?", False),
+        ("Can I reach schedule on my appointment to Thursday at 1130?", True),
+        ("Gone parcel idea.", True),
+    ],
+)
+def test_the_grammar_is_not_asked_about_what_it_cannot_know(
+    monkeypatch: pytest.MonkeyPatch, text: str, *, is_asked: bool
+) -> None:
+    """A sentence with several words that it lacks; of a short one Whisper may have every word wrong."""
+    engine = NaturalEngine()
+    grammar = Mock(return_value=None)
+    monkeypatch.setattr(engine._grammar, "sentence", grammar)
+    monkeypatch.setattr(engine._whisper, "decode", lambda *_, **__: heard(text, -0.6))
+    engine.transcribe(sample(), PCM, "en")
+    assert grammar.called is is_asked
+
+
 def test_nothing_is_asked_about_what_is_hopeless_in_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the grammar finds in it would not be believed."""
     engine = NaturalEngine()

@@ -21,8 +21,8 @@ from voice_agent.speech.word_boundaries import words_of
 
 LANGUAGE = "en"
 THREADS = 1
-"""However many processors there are: with more its bytes may differ. Two wait for each other busily: a sentence after 64
-instead of 71 ms, for 157 instead of 79 ms of CPU."""
+"""However many processors there are: with more its bytes may differ. Two wait for each other busily: a sentence after
+64 instead of 71 ms, for 157 instead of 79 ms of CPU."""
 LOUDNESS = 2.2
 """Its audio is quiet: its loudest samples are at 0.3 of what is possible."""
 SLOWEST, FASTEST = 0.5, 2.0

@@ -15,8 +15,9 @@ def ear_fault(ear: object) -> str | None:
         return f"is a {type(ear).__name__}, which is no subclass of voice_agent.Ear"
     if wrong := _fault(ear, ("open", "ready", "close", "transcribe"), "listen"):
         return wrong
-    if not isinstance(ear.streams, bool):
-        return f"has {ear.streams!r} as streams, which is neither True nor False"
+    for name in ("streams", "stops_soon"):
+        if not isinstance(told := getattr(ear, name), bool):
+            return f"has {told!r} as {name}, which is neither True nor False"
     takes_whole, takes_frames = type(ear).transcribe is not Ear.transcribe, type(ear).listen is not Ear.listen
     if takes_frames and not takes_whole and not ear.streams:
         return "has a method listen, which is not asked for streams is False"

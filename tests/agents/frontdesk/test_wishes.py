@@ -43,6 +43,8 @@ def booked() -> DeskDialog:
         ("border for 7-1-1", "Order number four seven one one"),
         ("what time do you close", "We are open from Monday"),
         ("is there a shop close to me?", "I am sorry"),
+        ("Is not a real person I could talk to?", "I cannot put you through from here."),
+        ("I do not want a real person", "I am sorry"),
     ],
 )
 def test_free_phrasing(said: str, answer: str) -> None:
@@ -57,6 +59,8 @@ def test_free_phrasing(said: str, answer: str) -> None:
         ("I can't make it on Tuesday, can I come on Friday at ten?", "Shall I move your appointment from Tuesday"),
         ("I won't be able to come, please take me off the list", f"Shall I cancel your appointment on {TUESDAY}?"),
         ("cancel my appointment", f"Shall I cancel your appointment on {TUESDAY}?"),
+        ("please get rid of my walking", f"Shall I cancel your appointment on {TUESDAY}?"),
+        ("please get rid of my order", "What is the order number?"),
         ("move it from Tuesday to Friday", "Shall I move your appointment from Tuesday the first"),
         ("remind me when I'm supposed to come in", f"Your appointment is on {TUESDAY}."),
         ("I don't want to cancel anything", "Then it stays as it is."),
