@@ -88,6 +88,11 @@ class Endpointer:
         """How long the caller has paused inside an utterance; 0 while speaking and while silent."""
         return self._unvoiced * WINDOW_MS if self._speaking else 0
 
+    @property
+    def paused_at(self) -> int:
+        """Up to where the caller has spoken: where the pause began, in bytes."""
+        return self._position - self._unvoiced * self._window_bytes
+
     def _hear(self, window: bytes) -> VoiceBoundary | None:
         self._position += len(window)
         voiced = self._is_voiced(window)

@@ -64,7 +64,7 @@ def turns(call: CallRecord) -> list[tuple[str, int]]:
     return [(event["type"], event[at[event["type"]]]) for event in emitted(call) if event["type"] in at]
 
 
-def nothing(_: object) -> None:
+def nothing(*_: object) -> None:
     """In place of what turns lead to."""
 
 
@@ -149,6 +149,23 @@ async def test_a_turn_is_understood_from_its_pause_on() -> None:
         assert item["content"][0]["transcript"] == f"{agent.asked[0]} bytes"
 
 
+async def test_what_is_said_between_two_pauses_is_understood_though_it_comes_with_the_second() -> None:
+    """In one piece of audio: what was understood in the first pause is not taken for all of the turn."""
+    async with alone() as its:
+        agent = its.agent
+        assert isinstance(agent, Recogniser)
+        agent.may_understand.set()
+        hear(its, 0, 3300)
+        await until(lambda: agent.asked)
+        its.live.receive_event(AppendAudio(b"".join(frames(1000, 3300))))
+        await until(lambda: len(agent.asked) == 2)
+        hear(its, 3300, 4000)
+        await until(lambda: not its.call.clips.untranscribed and not its.call.input_audio.speaking)
+        [item] = [item for item in its.call.conversation.items() if item["role"] == "user"]
+        assert item["content"][0]["transcript"] == f"{agent.asked[1]} bytes"
+        assert agent.asked[1] - agent.asked[0] > PCM.size(2000)
+
+
 @pytest.mark.parametrize(
     ("pause_ms", "size_bytes", "begins"),
     [
@@ -209,7 +226,7 @@ async def test_an_ear_that_stops_soon_is_asked_ahead() -> None:
             assert not listening._early.is_begun
             listening.note_pause(EARLY_PAUSE_MS - AHEAD_MS)
             await until(lambda said_ms=said_ms: agent.asked[-1:] == [PCM.size(said_ms)])
-            listening.note_pause(20)
+            listening.note_pause(0)
             await until(lambda said_ms=said_ms: agent.given_up[-1:] == [PCM.size(said_ms)])
 
 

@@ -149,7 +149,7 @@ class LiveCall:
             if not listening.heeds_pauses:
                 return
         if listening.endpointer is not None and call.input_audio.speaking:
-            listening.note_pause(listening.endpointer.pause_ms)
+            listening.note_pause(listening.endpointer.pause_ms, listening.endpointer.paused_at)
 
     def feed(self, event: Input) -> None:
         """Let something happen: the rules decide, this object acts. Nothing happens to a call that this pod lost."""
