@@ -35,6 +35,18 @@ def test_silence_has_no_speech() -> None:
     assert not has_speech(bytes(PCM.size(2000)), PCM)
 
 
+@pytest.mark.parametrize("over_noise_db", [0, 2])
+def test_speech_in_loud_noise_is_speech_and_the_noise_alone_is_none(over_noise_db: int) -> None:
+    """Who is asked about it has taken it for speech already: "I did not hear anything" must not be the answer."""
+    with wave.open(str(SAMPLE.with_name("caller-day.wav"))) as recording:
+        clean = np.frombuffer(recording.readframes(recording.getnframes()), "<i2").astype(np.float32)
+    loud = np.sqrt(np.mean(clean[np.abs(clean) > 300] ** 2))
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(0, loud * 10 ** (-over_noise_db / 20), len(clean))
+        assert has_speech((clean + noise).clip(-32768, 32767).astype("<i2").tobytes(), PCM)
+        assert not has_speech(noise.clip(-32768, 32767).astype("<i2").tobytes(), PCM)
+
+
 def test_noise_is_weakened_and_speech_is_not() -> None:
     """Of a sentence with noise 10 dB below it: the pauses lose most of it, and the words are as loud as they were."""
     with wave.open(str(SAMPLE)) as recording:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.inputs import VoiceBoundary
-from voice_agent.speech.voice_activity import WINDOW_MS, VoiceActivity
+from voice_agent.speech.voice_activity import ABOVE_NOISE, WINDOW_MS, VoiceActivity
 
 START_WINDOWS = 5
 START_VOICED = 3
@@ -40,7 +40,7 @@ class Endpointer:
     `prefix_padding_ms` belongs to the same settings, but is subtracted by the call's rules
     and changes nothing here. `speaking` restores an utterance that was going on when another
     pod had the call, of which `spoken_bytes` have been heard; `at_bytes` is the position of the
-    first byte that `feed` will get.
+    first byte that `feed` will get. `above_noise`: see `VoiceActivity.above_noise`.
     """
 
     def __init__(
@@ -53,8 +53,10 @@ class Endpointer:
         speaking: bool = False,
         spoken_bytes: int = 0,
         at_bytes: int = 0,
+        above_noise: float = ABOVE_NOISE,
     ) -> None:
         self._activity = VoiceActivity(audio_format, threshold=threshold, speaking=speaking)
+        self._activity.above_noise = above_noise
         self._window_bytes = audio_format.size(WINDOW_MS)
         self._silence_windows = max(1, -(-silence_duration_ms // WINDOW_MS))
         self._position = at_bytes

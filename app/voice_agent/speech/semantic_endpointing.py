@@ -19,6 +19,7 @@ from voice_agent.call.inputs import VoiceBoundary
 from voice_agent.speech.endpointing import Endpointer
 from voice_agent.speech.narrowing import narrow
 from voice_agent.speech.silero import SileroModel, SileroStream
+from voice_agent.speech.voice_activity import ABOVE_NOISE as NORMALLY
 from voice_agent.speech.voice_activity import WINDOW_MS
 
 CONTEXT_WINDOWS = 8
@@ -38,11 +39,9 @@ class SemanticEndpointer(Endpointer):
 
     def __init__(self, audio_format: AudioFormat, model: SileroModel | None, **given: Any) -> None:
         """`model` None: WebRTC's detector and the levels alone. `given`: as for `Endpointer`."""
-        super().__init__(audio_format, **given)
+        super().__init__(audio_format, above_noise=NORMALLY if model is None else ABOVE_NOISE, **given)
         self._format = audio_format
         self._stream = SileroStream(model) if model is not None else None
-        if model is not None:
-            self._activity.above_noise = ABOVE_NOISE
         self._before: deque[bytes] = deque(maxlen=CONTEXT_WINDOWS)
         """The last windows, while the model is not asked."""
         self._is_asked = False

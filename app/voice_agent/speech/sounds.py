@@ -13,9 +13,16 @@ QUIET_SHARE, LOUD_SHARE = 10, 90
 """Percentiles of the frames' levels that stand for the noise and for the speech."""
 
 
+ABOVE_NOISE = 1.4
+"""As for `SemanticEndpointer`. Who asks has taken it for speech: with 1.8, four of 539 sentences in white noise were
+silence; with 1.4 none is, and of 200 clips of white and pink noise alone none is speech."""
+
+
 def has_speech(audio: bytes, audio_format: AudioFormat) -> bool:
     """Whether voice activity detection finds any."""
-    listener = Endpointer(audio_format, threshold=0.3, prefix_padding_ms=0, silence_duration_ms=500)
+    listener = Endpointer(
+        audio_format, threshold=0.3, prefix_padding_ms=0, silence_duration_ms=500, above_noise=ABOVE_NOISE
+    )
     return bool(listener.feed(audio))
 
 
