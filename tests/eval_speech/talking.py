@@ -1,7 +1,7 @@
 """A talk of a caller with the front desk: the request, what it leads to when typed, and what came of it when spoken.
 
 The caller knows what it wants, and answers a question back as people do: with yes, if that leads there; with no and the
-request again; or with the request again, more slowly. ::
+request again; or with the request again, more slowly; or in the words that the desk asks for. ::
 
     typed:   request -> goal 1 [-> "yes" -> goal 2, where something is changed]
     spoken:  request -> goal 1? -> yes -> goal 2?  success
@@ -21,6 +21,8 @@ from tests.eval_speech.words import words
 from voice_agent.kit.ear import Transcript
 
 YES, NO = "yes", "no"
+YES_PLEASE = "yes, please"
+"""What the desk asks for who was not understood."""
 _QUESTIONS_BACK = 1
 
 
@@ -112,7 +114,7 @@ def _answer(desk: Desk, reply: DeskReply, request: Request, wanted: Goal, last: 
     """What the caller says to a question back."""
     confirmed = desk.copy().type(YES)
     if any(confirmed.same_as(each) for each in wanted.replies):
-        return Said(YES, slowly=last == YES)
+        return Said(YES_PLEASE) if YES_PLEASE in reply.text.lower() else Said(YES, slowly=last == YES)
     if reply.asks_yes_or_no and not request.text.startswith(NO):
         return Said(f"{NO}, {request.text}")
     return Said(request.text, slowly=True)

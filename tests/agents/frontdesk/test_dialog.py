@@ -325,3 +325,16 @@ def test_the_clock_is_utc() -> None:
         "Tuesday the twenty fourth"
         in decide(CallersWords("book an appointment tomorrow"), Memory(), context(late)).text
     )
+
+
+def test_who_is_not_understood_is_asked_for_a_longer_yes() -> None:
+    """Where one is due: of a word alone hardly anything is heard in noise. Who was silent need not say more."""
+    dialog = DeskDialog()
+    question = dialog.say("book an appointment on tuesday at three")
+    longer = f"Please say: yes, please, or name another day and time. {question}"
+    assert dialog.say(None) == f"I am sorry, I did not understand that. {longer}"
+    assert dialog.say(None) == f"I still did not get that. {longer}"
+    assert dialog.say("yes, please").startswith("Done")
+    dialog = DeskDialog()
+    assert dialog.say("book an appointment on tuesday at three") == question
+    assert dialog.say("") == f"I did not hear anything. {question}"

@@ -29,6 +29,8 @@ MAX_LATER_CHARS = 300
 MOST_WORDS_OF_A_NO = 7
 """To "anything else?", without a thank you or a goodbye."""
 _CHANGES = ("cancel", "move")
+_YES_OR_NO = ("confirm", "offer")
+"""Questions to which a yes is due."""
 _READ_BACK = frozenset({"offer", "confirm", "callback", "name_right"})
 """Questions that read back what is going to be done."""
 _ANSWERS = frozenset({"right", "wrong", "bye", "thanks", "repeat", "drop"})
@@ -339,14 +341,18 @@ def _goodbye(memory: Memory, desk: DeskContext) -> Answer:
 
 
 def _not_understood(said: CallersWords, memory: Memory, desk: DeskContext) -> Answer:
-    """Say so and ask again; other words each time in a row, and from the second time on with what can be said."""
+    """Say so and ask again; other words each time in a row, and from the second time on with what can be said.
+
+    Of a yes or a no at once: a longer one is heard in noise where a word alone is not.
+    """
     language, question = desk.language, open_question(memory, desk)
     memory = replace(memory, unclear=memory.unclear + 1, asked=memory.asked or "help", doubt="").reading(others=())
+    example = language.answers.get(f"example_{memory.asked}", language.say("abilities"))
     if memory.unclear == 1:
         sorry = "playing" if said.was_cut else "silent" if said.text == "" else "unclear"
-        return Answer(language.say(sorry), question, memory, asks_back=True)
+        longer = f" {example}" if sorry == "unclear" and memory.asked in _YES_OR_NO else ""
+        return Answer(f"{language.say(sorry)}{longer}", question, memory, asks_back=True)
     if memory.unclear % 2 == 0:
-        example = language.answers.get(f"example_{memory.asked}", language.say("abilities"))
         return Answer(f"{language.say('unclear_again')} {example}", question, memory, asks_back=True)
     told = f"{language.say('unclear_at_last')} {language.say('abilities')}"
     return Answer(told, "", memory, asks_back=True)
