@@ -69,6 +69,7 @@ class WorkerVoice(WorkersOpen, Voice):
             return
         # Made at once: who is given the first piece comes for the second when most of the first has been heard.
         rest = asyncio.create_task(self._spoken(replace(utterance, text=text[cut:]), engine, language))
+        rest.add_done_callback(lambda task: task.cancelled() or task.exception())  # Nobody may come for it.
         try:
             yield VoicedAudio(first.audio, PCM, first.words)
             spoken = await rest

@@ -74,6 +74,19 @@ async def test_a_turn_that_pauses_again_and_again_has_a_budget() -> None:
     assert ear.early[-1] is False
 
 
+async def test_attempts_ahead_of_a_pause_leave_half_of_the_budget() -> None:
+    """A long turn has many short pauses, and its end is to be known early, too."""
+    its = understanding(CostlyEar())
+    told: list[str | None] = []
+    for count in (1, 2):
+        its.begin("item_1", HALF, ahead=count == 2)
+        its.when_known(told.append)
+        await until(lambda count=count: len(told) == count)
+    its.begin("item_1", HALF)
+    its.when_known(told.append)
+    await until(lambda: told == ["half", None, "half"])
+
+
 async def test_once_the_turn_is_over_its_attempt_is_not_early_any_more() -> None:
     """Somebody waits for it now, and the workers learn that."""
     works: list[SpeechWork | None] = []

@@ -49,16 +49,16 @@ class EarlyTranscription:
         """Whether an attempt is under way or done for the pause that lasts."""
         return self._early is not None
 
-    def begin(self, item_id: str, clip: Clip) -> None:
+    def begin(self, item_id: str, clip: Clip, *, ahead: bool = False) -> None:
         """Start an attempt for a turn that may be over; an earlier one is cancelled.
 
-        Does nothing where the turn's budget is spent.
+        Does nothing where the turn's budget is spent; `ahead` of the pause, half of it.
         """
         self.cancel()
         if self._work[0] != item_id:
             self._work = (item_id, SpeechWork(self._call_id, is_early=True))
         work = self._work[1]
-        if work.cpu_ms < BUDGET_MS:
+        if work.cpu_ms < (BUDGET_MS / 2 if ahead else BUDGET_MS):
             task = asyncio.create_task(self._transcriber.of_clip(clip, work), name=f"{self._call_id} early")
             self._early = (item_id, task)
 

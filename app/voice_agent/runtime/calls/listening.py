@@ -186,7 +186,7 @@ class Listening:
                 self._is_paused = True
                 self._pause_begins()
         elif self._ahead_ms and pause_ms >= heeded_ms - self._ahead_ms and not self._early.is_begun:
-            self._ask_early()
+            self._ask_early(ahead=True)
 
     def _went_on(self) -> None:
         """More was said: what was understood before is not all of it."""
@@ -208,11 +208,11 @@ class Listening:
                 self._asked_bytes = len(buffer.audio)
             self._early.when_known(self._paused)
 
-    def _ask_early(self) -> None:
+    def _ask_early(self, *, ahead: bool = False) -> None:
         """Start to transcribe what was said so far, unless that is too much."""
         buffer = self._call.input_audio
         if buffer.item_id is not None and len(buffer.audio) <= MAX_EARLY_BYTES:
-            self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)))
+            self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)), ahead=ahead)
 
     def _paused(self, text: str | None) -> None:
         """A pause lasts, and so much was understood of what was said before it."""
