@@ -44,12 +44,13 @@ async def test_what_is_not_understood_is_said_once_more_and_more_slowly() -> Non
     assert (outcome.success, outcome.acted_wrongly, outcome.asked_back) == (False, False, 2)
 
 
-async def test_a_yes_that_is_not_understood_is_said_once_more_and_more_slowly() -> None:
-    """As any other turn."""
+async def test_a_yes_that_is_not_understood_is_said_once_more_as_the_desk_asks_for_it() -> None:
+    """In more words. Where it was not heard at all, more slowly, as any other turn."""
     request = Request("x", "cancel my appointment", "free", ("book an appointment on tuesday at three", "yes"))
-    outcome, said = await talked(request.text, None, "yes", request=request)
-    assert (outcome.success, outcome.asked_back) == (True, 1)
-    assert said[1:] == [Said("yes", yes_or_no=True), Said("yes", slowly=True, yes_or_no=True)]
+    for heard, again in ((None, Said("yes, please", yes_or_no=True)), ("", Said("yes", slowly=True, yes_or_no=True))):
+        outcome, said = await talked(request.text, heard, "yes", request=request)
+        assert (outcome.success, outcome.asked_back) == (True, 1)
+        assert said[1:] == [Said("yes", yes_or_no=True), again]
 
 
 async def test_of_two_wishes_one_may_be_told_and_the_other_asked_for() -> None:

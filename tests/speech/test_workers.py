@@ -1,4 +1,7 @@
-"""Processes of speech; tests of `engines`, `framing`, `speech_process`, `speech_work`, `spoken`, `worker`, too."""
+"""Processes of speech.
+
+Tests of `dropped_jobs`, `engines`, `framing`, `speech_process`, `speech_work`, `spoken`, `worker`, too.
+"""
 
 from __future__ import annotations
 

@@ -36,6 +36,8 @@ class EarlyTranscription:
     """One call's transcriptions."""
 
     def __init__(self, ear: Ear, clock: Clock, observer: Observer, call_id: str, meter: Meter | None = None) -> None:
+        self.ahead_ms = AHEAD_MS if ear.stops_soon else 0
+        """So much sooner than in a pause that is heeded `begin` may be called, with `ahead`."""
         self._clock = clock
         self._observer = observer
         self._call_id = call_id

@@ -18,11 +18,10 @@ import structlog
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.agent import Agent
-from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import AgentEar, Ear, Transcript
 from voice_agent.kit.usage import Meter
 from voice_agent.runtime.calls.caller_clip import caller_clip
-from voice_agent.runtime.calls.early_transcription import AHEAD_MS, EarlyTranscription
+from voice_agent.runtime.calls.early_transcription import EarlyTranscription
 from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.calls.transcriber import NOT_KNOWN
 from voice_agent.runtime.calls.turn_ending import TurnEnding
@@ -92,7 +91,6 @@ class Listening:
         self._call = call
         self._feed = feed
         self._early = EarlyTranscription(ear, clock, observer, call.call_id, meter)
-        self._ahead_ms = AHEAD_MS if ear.stops_soon and self.stream is None else 0
         self._by_agent = isinstance(ear, AgentEar)
         self._ending = TurnEnding(call, agent)
         self._agent = agent
@@ -158,7 +156,7 @@ class Listening:
         """An utterance begins."""
         self._is_paused = False
         self._asked_bytes = 0
-        self._wait_as_for_anything()
+        self._ending.judge_anew(self.endpointer)
         self.hearing.started(item_id)
 
     def speech_stopped(self, item_id: str | None) -> None:
@@ -185,7 +183,7 @@ class Listening:
             if not self._is_paused:
                 self._is_paused = True
                 self._pause_begins()
-        elif self._ahead_ms and pause_ms >= heeded_ms - self._ahead_ms and not self._early.is_begun:
+        elif self.stream is None and pause_ms >= heeded_ms - self._early.ahead_ms and not self._early.is_begun:
             self._ask_early(ahead=True)
 
     def _went_on(self) -> None:
@@ -193,7 +191,7 @@ class Listening:
         self._early.cancel()
         if self._is_paused:
             self._is_paused = False
-            self._wait_as_for_anything()
+            self._ending.judge_anew(self.endpointer)
             self.hearing.resumed()
 
     def _pause_begins(self) -> None:
@@ -212,7 +210,7 @@ class Listening:
         """Start to transcribe what was said so far, unless that is too much."""
         buffer = self._call.input_audio
         if buffer.item_id is not None and len(buffer.audio) <= MAX_EARLY_BYTES:
-            self._early.begin(buffer.item_id, self._clip(bytes(buffer.audio)), ahead=ahead)
+            self._early.begin(buffer.item_id, caller_clip(self._call, self._agent, bytes(buffer.audio)), ahead=ahead)
 
     def _paused(self, text: str | None) -> None:
         """A pause lasts, and so much was understood of what was said before it."""
@@ -233,14 +231,9 @@ class Listening:
         if boundaries := self.endpointer.end_if_due():
             self._feed(AppendAudio(b"", None, boundaries))
 
-    def _wait_as_for_anything(self) -> None:
-        detection = self._call.session.turn_detection
-        if detection is not None and isinstance(self.endpointer, SemanticEndpointer):
-            self.endpointer.wait(detection.silence_duration_ms)
-
     def transcribe(self, item_id: str, audio: bytes) -> None:
         """Transcribe a turn that is over, and feed `Transcribed`."""
-        clip = self._clip(audio)
+        clip = caller_clip(self._call, self._agent, audio)
         if self.stream is None or not audio:
             self._start(item_id, functools.partial(self._early.transcript_of, item_id, clip))
             return
@@ -248,9 +241,6 @@ class Listening:
         task = self._start(item_id, functools.partial(self.stream.transcript_of, turn))
         # The turn does not learn of the end of a task that is cancelled before its first step.
         task.add_done_callback(lambda _: turn.cancel())
-
-    def _clip(self, audio: bytes) -> Clip:
-        return caller_clip(self._call, self._agent, audio)
 
     def stop_transcribing(self, item_id: str) -> None:
         """Cancel the transcription of an item, if one is under way."""

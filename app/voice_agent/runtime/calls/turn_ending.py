@@ -58,6 +58,12 @@ class TurnEnding:
             return Endpointer(audio_format, **given)
         return SemanticEndpointer(audio_format, ready_model(), **given)
 
+    def judge_anew(self, endpointer: Endpointer | None) -> None:
+        """It is not known yet what is being said: wait as for anything."""
+        detection = self._call.session.turn_detection
+        if detection is not None and isinstance(endpointer, SemanticEndpointer):
+            endpointer.wait(detection.silence_duration_ms)
+
     def heeded_pause_ms(self, endpointer: Endpointer | None, asked_bytes: int) -> int:
         """The pause from which on the turn may be over; longer where the ear was asked just before.
 
