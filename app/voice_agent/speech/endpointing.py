@@ -60,6 +60,8 @@ class Endpointer:
         self._window_bytes = audio_format.size(WINDOW_MS)
         self._silence_windows = max(1, -(-silence_duration_ms // WINDOW_MS))
         self._position = at_bytes
+        self.spoken_to = at_bytes
+        """Up to where the caller has spoken, in bytes: where the pause began that lasts, or ended the utterance."""
         self._pending = b""
         self._speaking = speaking
         self._spoken_windows = spoken_bytes // self._window_bytes
@@ -90,16 +92,13 @@ class Endpointer:
         """How long the caller has paused inside an utterance; 0 while speaking and while silent."""
         return self._unvoiced * WINDOW_MS if self._speaking else 0
 
-    @property
-    def paused_at(self) -> int:
-        """Up to where the caller has spoken: where the pause began, in bytes."""
-        return self._position - self._unvoiced * self._window_bytes
-
     def _hear(self, window: bytes) -> VoiceBoundary | None:
         self._position += len(window)
         voiced = self._is_voiced(window)
         if self._speaking:
             self._unvoiced = 0 if voiced else self._unvoiced + 1
+            if voiced:
+                self.spoken_to = self._position
             self._spoken_windows += 1
             is_pause = self._unvoiced >= self._silence_windows
             self._cut = self._spoken_windows >= MAX_SPEECH_WINDOWS and not is_pause
@@ -113,6 +112,7 @@ class Endpointer:
         if self._recent.bit_count() < START_VOICED or not self._may_start():
             return None
         self._speaking = True
+        self.spoken_to = self._position
         self._unvoiced = self._spoken_windows = 0
         start = self._position - self._recent.bit_length() * self._window_bytes
         return VoiceBoundary(True, start, self._position, goes_on=self._cut)

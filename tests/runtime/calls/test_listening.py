@@ -149,6 +149,22 @@ async def test_a_turn_is_understood_from_its_pause_on() -> None:
         assert item["content"][0]["transcript"] == f"{agent.asked[0]} bytes"
 
 
+async def test_what_is_said_after_a_pause_is_understood_though_the_turn_ends_in_the_same_piece() -> None:
+    """What was understood in the pause is not all of the turn."""
+    async with alone() as its:
+        agent = its.agent
+        assert isinstance(agent, Recogniser)
+        agent.may_understand.set()
+        hear(its, 0, 3300)
+        await until(lambda: agent.asked)
+        its.live.receive_event(AppendAudio(b"".join(frames(1000, 4000))))
+        await until(lambda: not its.call.clips.untranscribed and not its.call.input_audio.speaking)
+        [item] = [item for item in its.call.conversation.items() if item["role"] == "user"]
+        assert len(agent.asked) == 2
+        assert item["content"][0]["transcript"] == f"{agent.asked[1]} bytes"
+        assert agent.asked[1] - agent.asked[0] > PCM.size(2000)
+
+
 async def test_what_is_said_between_two_pauses_is_understood_though_it_comes_with_the_second() -> None:
     """In one piece of audio: what was understood in the first pause is not taken for all of the turn."""
     async with alone() as its:

@@ -96,8 +96,8 @@ class Listening:
         self._agent = agent
         self._is_paused = False
         """In an utterance, for so long that it may be over."""
-        self._paused_at = 0
-        """Up to where the caller had spoken when there was audio last, see `Endpointer.paused_at`."""
+        self.spoken_to = 0
+        """Up to where the caller had spoken when there was audio last, see `Endpointer.spoken_to`."""
         self._asked_bytes = 0
         """How much of the utterance there was when the ear was last asked about it; 0: it was not."""
         self._transcribing: dict[str, asyncio.Task[None]] = {}
@@ -141,7 +141,7 @@ class Listening:
         if boundaries and not boundaries[-1].started:
             self._feed(AppendAudio(b"", None, boundaries[-1:]))
         elif isinstance(self.endpointer, SemanticEndpointer):
-            self.note_pause(self.endpointer.pause_ms, self.endpointer.paused_at)
+            self.note_pause(self.endpointer.pause_ms)
             if not self._is_paused:
                 self.endpointer.wait(detection.silence_duration_ms)
 
@@ -169,14 +169,10 @@ class Listening:
         """Whether it matters that a pause begins, though the ear takes frames: for who is told, or for the turn."""
         return bool(self.hearing.queues) or isinstance(self.endpointer, SemanticEndpointer)
 
-    def note_pause(self, pause_ms: int, paused_at: int = 0) -> None:
-        """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on.
-
-        `paused_at`: where it began, for another may come in the same piece of audio as what was said before it.
-        """
-        if not pause_ms or paused_at != self._paused_at:
-            self._paused_at = paused_at
-            self._went_on()
+    def note_pause(self, pause_ms: int) -> None:
+        """In an utterance, after a pause of this length: the turn may be over, or the caller has gone on."""
+        if not pause_ms:
+            self.went_on(self.spoken_to)
         asked_bytes = 0 if self._is_paused else self._asked_bytes
         heeded_ms = self._ending.heeded_pause_ms(self.endpointer, asked_bytes)
         if pause_ms >= heeded_ms:
@@ -186,8 +182,9 @@ class Listening:
         elif self.stream is None and pause_ms >= heeded_ms - self._early.ahead_ms and not self._early.is_begun:
             self._ask_early(ahead=True)
 
-    def _went_on(self) -> None:
-        """More was said: what was understood before is not all of it."""
+    def went_on(self, spoken_to: int) -> None:
+        """The caller has spoken up to there: what was understood before is not all of it."""
+        self.spoken_to = spoken_to
         self._early.cancel()
         if self._is_paused:
             self._is_paused = False

@@ -133,6 +133,9 @@ class LiveCall:
                 put_frame(tap, event.audio, call.session.input_format)
             if listening.endpointer is not None and len(event.audio) % call.session.input_format.sample_bytes == 0:
                 boundaries = listening.endpointer.feed(event.audio)
+                if (spoken_to := listening.endpointer.spoken_to) != listening.spoken_to:
+                    # Before the rules learn of it: another pause, or the end, may be in the same piece.
+                    listening.went_on(spoken_to)
                 if boundaries:
                     event = AppendAudio(event.audio, event.event_id, boundaries)
                 elif event.event_id is None and not call.input_audio.speaking:
@@ -149,7 +152,7 @@ class LiveCall:
             if not listening.heeds_pauses:
                 return
         if listening.endpointer is not None and call.input_audio.speaking:
-            listening.note_pause(listening.endpointer.pause_ms, listening.endpointer.paused_at)
+            listening.note_pause(listening.endpointer.pause_ms)
 
     def feed(self, event: Input) -> None:
         """Let something happen: the rules decide, this object acts. Nothing happens to a call that this pod lost."""

@@ -7,7 +7,8 @@ that goes on is judged anew. ::
     ... on Tuesday at    |                          | goes on: ends after 1 800 ms
     nothing understood   |                          | ends after 800 ms
 
-An ear that is slow, or audio that comes in a burst, so ends turns as silence alone would.
+An ear that stops soon is asked at 80 ms already (`early_transcription.AHEAD_MS`). An ear that is slow, or audio that
+comes in a burst, so ends turns as silence alone would.
 """
 
 from __future__ import annotations
