@@ -149,14 +149,16 @@ async def run(
         switch = Switch(serving.port)
         await switch.serve(stack)
         listening: asyncio.Task[Echoes] | None = None
+        await _idle(serving)
         if beside is not None:
-            await _idle(serving)
             beside.alone = await echoes(serving.port, beside.calls)
             listening = asyncio.create_task(echoes(serving.port, beside.calls))
         began_s = _cpu_s(serving)
         for start in range(0, len(planned), AT_ONCE):
             batch = planned[start : start + AT_ONCE]
             spare = await its.start("green") if kill else None
+            if spare is not None:
+                await _idle(spare)
             halfway = Halfway(len(batch))
             apart_s = 0.0 if kill or together else TURN_S / AT_ONCE
             talks = [
