@@ -103,6 +103,8 @@ class Pods:
     """Those that pods serve; "": the default."""
     settings: dict[str, Any] = field(default_factory=dict)
     """More settings of all pods."""
+    from_nothing: bool = False
+    """Not forked: a forked one copies each page of its memory at the first use, which is billed to its calls."""
 
     async def route(self, **weights: int) -> None:
         """Tell the pods how callers are split over colors, as a cutover does; the test is the load balancer."""
@@ -133,7 +135,8 @@ class Pods:
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             # A host of several workers forks them itself, and is seen to do so as it is installed.
-            start = forked.start_from_nothing if "workers" in settings else forked.start
+            is_forked = not self.from_nothing and "workers" not in settings
+            start = forked.start if is_forked else forked.start_from_nothing
             process = start(["serve"], {**kept, **given}, output)
         pod = PodProcess(process, port, color, log, settings.get("tls_cert"))  # type: ignore[arg-type]  # a path
         self.running.append(pod)

@@ -193,6 +193,7 @@ async def _pods(ear: str) -> AsyncIterator[Pods]:
     with redis_server() as server:
         async with pods(server.url) as its:
             its.agents = "frontdesk,loopback"
+            its.from_nothing = True
             # As a server has it that is started, not the small engines of other tests.
             voice = OWN_VOICES.get(ear, "hibari")
             its.settings = {"agent_frontdesk_ear": ear, "agent_frontdesk_voice": voice, "speech_workers": 0}

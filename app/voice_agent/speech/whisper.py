@@ -30,8 +30,9 @@ from voice_agent.speech.log_mel import HOP, RATE_HZ, Floats, log_mel
 from voice_agent.speech.sounds import has_speech, without_noise
 
 LONGEST_S = 30
-SILENCE_S = 6.0
-"""After the sound."""
+SILENCE_S = 4.0
+"""After the sound. With 6 s each attempt takes 15 to 50 ms longer, and of 168 sentences, clean and in noise, one more is
+understood."""
 ANSWER_SILENCE_S = 4.0
 """After a short answer, for which the likelihoods in `yes_or_no` were found with this much."""
 MORE_SILENCE_S = 12.0
