@@ -31,8 +31,8 @@ from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
 from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 
-HELD_MS = 100
-"""So much of what a silent caller sends comes to the rules at a time: a fifth of the steps, and the padding of the next
+HELD_MS = 300
+"""So much of what a silent caller sends comes to the rules at a time: one step in fifteen, and the padding of the next
 utterance, which is all that they keep of it, is no worse known. Nothing of it is stored before somebody speaks."""
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
