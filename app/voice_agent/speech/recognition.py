@@ -84,9 +84,6 @@ class Recognizer:
             beam=1e-40,
             pbeam=1e-40,
             wbeam=1e-24,
-            # Of each state's four likeliest sounds two: a fifth less time, and of 252 sentences, clean, in noise and over
-            # a telephone, as many are understood.
-            topn=2,
             loglevel="FATAL",
         )
         self._loaded: set[str] = set()
