@@ -299,13 +299,16 @@ def _allot_item(call: CallRecord) -> str:
     return buffer.item_id
 
 
+def bytes_to_checkpoint(call: CallRecord) -> int:
+    """How much more of an utterance may come before it is to be saved."""
+    buffer, checkpoint_ms = call.input_audio, call.speech.checkpoint_ms
+    most = call.session.input_format.size(checkpoint_ms) if checkpoint_ms else MAX_PIECE_BYTES
+    return min(most, MAX_PIECE_BYTES) - len(buffer.audio) + buffer.saved
+
+
 def _checkpoint(call: CallRecord) -> None:
-    buffer, speech = call.input_audio, call.speech
-    if speech.under_memory_pressure:
-        return
-    unsaved, checkpoint_ms = len(buffer.audio) - buffer.saved, speech.checkpoint_ms
-    if (checkpoint_ms and unsaved >= call.session.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
-        _save_up_to(call, buffer.position)
+    if not call.speech.under_memory_pressure and bytes_to_checkpoint(call) <= 0:
+        _save_up_to(call, call.input_audio.position)
 
 
 def release_unsaved_speech(buffer: InputAudioBuffer, speech: SpeechLog) -> None:

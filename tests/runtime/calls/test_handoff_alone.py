@@ -8,7 +8,9 @@ import pytest
 
 from tests.call.calls import FRAME, manual_call
 from tests.runtime.alone import Alone, alone, turns_pass
+from tests.runtime.calls.test_listening import BEFORE, hear, old_call
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller
 from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
@@ -63,6 +65,26 @@ async def test_what_is_said_while_a_handoff_is_written_goes_with_it(late: FromCa
         assert kept.lifecycle.handed_off
         assert kept.heard_bytes == its.call.input_audio.position
         assert len(kept.conversation) == len(its.call.conversation)
+
+
+async def test_what_is_held_of_speech_while_a_handoff_is_written_goes_with_it() -> None:
+    """Also what the rules have not had yet (`HeldAudio`)."""
+    async with alone(old_call()) as its:
+        connection = its.attach()
+        hear(its, 0, 1500)
+        await its.live.writer.wait_durable()
+        its.store.gate.clear()
+        its.store.after_round = its.store.gate.clear
+        handoff = asyncio.create_task(its.live.hand_off())
+        await until(lambda: its.committer.under_way)
+        hear(its, 1500, 1560)
+        assert its.live.listening.held.audio
+        its.store.gate.set()
+        await until(lambda: handoff.done() or connection.reading_paused)
+        its.store.gate.set()
+        await handoff
+        assert connection.closing is not None
+        assert (await stored(its)).heard_bytes == BEFORE + PCM.size(1560)
 
 
 @pytest.mark.parametrize("comes_back", [True, False])

@@ -13,6 +13,7 @@ import pytest
 from tests.call.calls import FRAME, emitted, manual_call, moved, new_call
 from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
+from tests.runtime.calls.test_streamed_transcription import FrameEar, heard_by
 from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.call.effects import Effect
@@ -31,7 +32,7 @@ from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening
 from voice_agent.runtime.calls.early_transcription import AHEAD_MS, EARLY_PAUSE_MS
-from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
+from voice_agent.runtime.calls.listening import HELD_SPEECH_MS, MAX_EARLY_BYTES
 from voice_agent.runtime.calls.turn_ending import AGAIN_PAUSE_MS, YOUNG_MS
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
@@ -66,6 +67,12 @@ def turns(call: CallRecord) -> list[tuple[str, int]]:
 
 def nothing(*_: object) -> None:
     """In place of what turns lead to."""
+
+
+def hold_nothing(its: Alone) -> None:
+    """Have the rules get each frame as it comes."""
+    held = its.live.listening.held
+    held.most_silence_bytes = held.most_speech_bytes = 0
 
 
 @cache
@@ -351,11 +358,11 @@ async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller)
         assert its.live.responder._task is None
 
 
-# --- what a silent caller sends ----------------------------------------------------------
+# --- what is gathered between boundaries and pauses --------------------------------------
 
 
-def test_frames_of_a_silent_caller_are_gathered_and_change_no_turn_nor_what_is_heard_of_it() -> None:
-    """The rules get a tenth of a second of silence at a time, and come to the same as if they got each frame."""
+def test_frames_are_gathered_and_change_no_turn_nor_what_is_heard_of_it() -> None:
+    """The rules get some of them at a time, and come to the same as if they got each."""
     gathered, each = Alone(old_call()), Alone(old_call())
     steps = {gathered: 0, each: 0}
     for its in (gathered, each):
@@ -368,7 +375,7 @@ def test_frames_of_a_silent_caller_are_gathered_and_change_no_turn_nor_what_is_h
             return step(call, event, now_ms)
 
         its.live.step = counted
-    each.live.listening.held.most_bytes = 0
+    hold_nothing(each)
     for its in (gathered, each):
         hear(its, 0, 8000)
         its.live.listening.held.give()
@@ -378,7 +385,7 @@ def test_frames_of_a_silent_caller_are_gathered_and_change_no_turn_nor_what_is_h
     assert clips[0] == clips[1]
     assert gathered.call.input_audio == each.call.input_audio
     assert steps[each] == len(frames(0, 8000))
-    assert steps[gathered] < 0.8 * steps[each]
+    assert steps[gathered] < 0.4 * steps[each]
 
 
 @pytest.mark.parametrize("kind", ["clear", "named", "handoff", "agent", "lost"])
@@ -412,16 +419,49 @@ async def test_what_is_held_is_taken_back_when_the_client_sends_it_again() -> No
         assert its.call.input_audio.position == durable + PCM.size(80)
 
 
-def test_nothing_is_held_of_a_caller_who_speaks() -> None:
-    """What is said is checkpointed as soon as it is due."""
+def test_what_is_held_of_a_caller_who_speaks_is_saved_as_soon_as_without() -> None:
+    """A crash loses no more: at each frame as much of it has been given to a write."""
+    gathered, each = Alone(old_call()), Alone(old_call())
+    hold_nothing(each)
+    saved: dict[Alone, list[int]] = {gathered: [], each: []}
+    held: list[int] = []
+    for its in (gathered, each):
+        its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+        its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+        its.call.speech.checkpoint_ms = 200
+        for start_ms in range(0, 3400, 20):
+            hear(its, start_ms, start_ms + 20)
+            if its.call.input_audio.speaking:
+                saved[its].append(its.call.input_audio.durable_position)
+                held.append(len(its.live.listening.held.audio))
+    assert saved[gathered] == saved[each]
+    assert 2 < len(set(saved[each]))
+    assert max(held) == PCM.size(HELD_SPEECH_MS - 20)
+
+
+async def test_nothing_is_held_in_a_pause() -> None:
+    """It may end the turn, and an ear that is asked is to have all that was said before it."""
     its = Alone(old_call())
     its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
-    its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
-    hear(its, 0, 1500)
-    assert its.call.input_audio.speaking
-    for start_ms in range(1500, 1600, 20):
+    paused_ms = 0
+    for start_ms in range(0, 3400, 20):
         hear(its, start_ms, start_ms + 20)
-        assert its.call.input_audio.position == BEFORE + PCM.size(start_ms + 20)
+        endpointer = its.live.listening.endpointer
+        assert endpointer is not None
+        if endpointer.pause_ms:
+            paused_ms += 20
+            assert its.call.input_audio.position == BEFORE + PCM.size(start_ms + 20)
+    assert paused_ms >= 200
+
+
+async def test_nothing_is_held_of_speech_for_an_ear_that_streams() -> None:
+    """It gets frames as they come."""
+    async with heard_by(FrameEar(), old_call()) as its:
+        hear(its, 0, 1200)
+        assert its.call.input_audio.speaking
+        for start_ms in range(1200, 1500, 20):
+            hear(its, start_ms, start_ms + 20)
+            assert its.call.input_audio.position == BEFORE + PCM.size(start_ms + 20)
 
 
 def test_nothing_is_held_where_its_length_counts_to_the_frame() -> None:

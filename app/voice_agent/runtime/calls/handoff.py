@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
-from voice_agent.call import machine
 from voice_agent.call.closing import CloseCode, moved_to
 from voice_agent.call.inputs import HandoffPlanned, Input
 from voice_agent.call.record import CallRecord
@@ -28,6 +27,10 @@ class MovableCall(Protocol):
     @property
     def writer(self) -> Writer:
         """Under which the committer knows the call."""
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether another pod would know all that came."""
 
     def feed(self, event: Input) -> None:
         """Let something happen to the call."""
@@ -65,7 +68,7 @@ def _has_ended(live: MovableCall) -> bool:
 async def _save(live: MovableCall, committer: Committer, connection: Connection) -> None:
     live.feed(HandoffPlanned())
     await committer.flush(live.writer)
-    if live.connection is connection and (committer.has_pending(live.writer) or not machine.is_saved(live.call)):
+    if live.connection is connection and (not live.is_saved or committer.has_pending(live.writer)):
         # The client spoke on while that was written; what comes from now on is sent again to the next owner.
         connection.pause_reading()
         live.feed(HandoffPlanned())

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from voice_agent.call.input_audio import bytes_to_checkpoint
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.agent import Agent
@@ -34,6 +35,8 @@ from voice_agent.speech.semantic_endpointing import SemanticEndpointer
 HELD_MS = 300
 """So much of what a silent caller sends comes to the rules at a time: one step in fifteen, and the padding of the next
 utterance, which is all that they keep of it, is no worse known. Nothing of it is stored before somebody speaks."""
+HELD_SPEECH_MS = 100
+"""The same of who speaks, between two pauses, up to where it is to be saved. So a crash loses no more than without."""
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
 each of its pauses, would be worked on as often as it has pauses."""
@@ -46,16 +49,26 @@ log = structlog.get_logger(__name__)
 
 
 class HeldAudio:
-    """What a silent caller sent and the rules have not had yet: endpointing has, and heard no boundary in it.
+    """What the caller sent and the rules have not had yet: endpointing has, and heard no boundary in it.
 
     They have it before anything else comes to them.
     """
 
-    def __init__(self, feed: Callable[[Input], None]) -> None:
+    def __init__(self, call: CallRecord, feed: Callable[[Input], None]) -> None:
         self.audio = bytearray()
-        self.most_bytes = 0
+        self.most_silence_bytes = 0
+        self.most_speech_bytes = 0
         """As soon as there is so much, the rules get it. 0: nothing is held."""
+        self._call = call
         self._feed = feed
+
+    def most_bytes(self, pause_ms: int) -> int:
+        """How much may be held now, `pause_ms` into a pause of who speaks: nothing of one, for it may end a turn."""
+        if not self._call.input_audio.speaking:
+            return self.most_silence_bytes
+        if pause_ms or not self.most_speech_bytes:
+            return 0
+        return min(self.most_speech_bytes, bytes_to_checkpoint(self._call))
 
     def give(self) -> None:
         """Let the rules have it."""
@@ -80,7 +93,7 @@ class Listening:
         ear = agent.ear or Ear()
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""
-        self.held = HeldAudio(feed)
+        self.held = HeldAudio(call, feed)
         self.taps: list[FrameQueue] = []
         """Who else is given the client's frames."""
         self.hearing = HearingNotices()
@@ -112,10 +125,12 @@ class Listening:
         detection = call.session.turn_detection
         if detection is None or call.identity.mirror:
             self.endpointer = None
-            self.held.most_bytes = 0
             return
+        size = call.session.input_format.size
         # Where a silence of some length is a turn, its length counts to the frame.
-        self.held.most_bytes = 0 if detection.idle_timeout_ms else call.session.input_format.size(HELD_MS)
+        self.held.most_silence_bytes = 0 if detection.idle_timeout_ms else size(HELD_MS)
+        # An ear that streams gets frames as they come.
+        self.held.most_speech_bytes = 0 if self.stream is not None else size(HELD_SPEECH_MS)
         buffer = call.input_audio
         at_bytes = buffer.position if at_bytes is None else at_bytes
         self.endpointer = self._ending.endpointer(detection, at_bytes)

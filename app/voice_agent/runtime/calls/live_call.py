@@ -123,8 +123,8 @@ class LiveCall:
     def receive_event(self, event: FromCaller) -> None:
         """Let a client event take effect; audio is listened to first.
 
-        The path of every frame: endpointing is fed here, not in a method of `listening`. What a silent caller sends
-        is gathered (`HeldAudio`): to the rules it is the same in how many pieces it comes.
+        The path of every frame: endpointing is fed here, not in a method of `listening`. Between boundaries and
+        pauses it is gathered (`HeldAudio`): to the rules it is the same in how many pieces it comes.
         """
         listening, call = self.listening, self.call
         if type(event) is AppendAudio and (event.event_id is None or not call.client_events.is_resent(event.event_id)):
@@ -138,11 +138,11 @@ class LiveCall:
                     listening.went_on(spoken_to)
                 if boundaries:
                     event = AppendAudio(event.audio, event.event_id, boundaries)
-                elif event.event_id is None and not call.input_audio.speaking:
+                elif event.event_id is None:
                     held = listening.held
-                    if held.most_bytes:
+                    if most_bytes := held.most_bytes(listening.endpointer.pause_ms):
                         held.audio += event.audio
-                        if len(held.audio) < held.most_bytes:
+                        if len(held.audio) < most_bytes:
                             return
                         event = AppendAudio(bytes(held.audio))
                         held.audio.clear()
@@ -165,6 +165,12 @@ class LiveCall:
             self._committer.mark(self.writer)
         for effect in effects:
             self._carry_out(effect)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether another pod would know all that came, audio included that the rules have not had yet."""
+        self.listening.held.give()
+        return machine.is_saved(self.call)
 
     def apply(self, event: Input) -> list[Effect]:
         """See `call_writer.WrittenCall`."""
