@@ -75,6 +75,8 @@ class CallScore:
     """From the last sample of speech to the first audio of the answer, at the caller."""
     cpu_of_core: float | None
     """Of the pod and its workers, a call; None where pods were killed."""
+    call_s: float
+    """How long a call was, on average."""
 
     @classmethod
     def of(cls, called: Sequence[Called], cpu_s: float | None) -> CallScore:
@@ -93,6 +95,7 @@ class CallScore:
             percentile(latencies, 50),
             percentile(latencies, 95),
             None if cpu_s is None else cpu_s / max(1.0, sum(it.seconds for it in called)),
+            sum(it.seconds for it in called) / len(called),
         )
 
 

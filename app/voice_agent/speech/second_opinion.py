@@ -22,7 +22,15 @@ from voice_agent.speech.log_mel import RATE_HZ, Floats
 from voice_agent.speech.recognition import Recognizer, Samples
 from voice_agent.speech.same_words import has_number, names_day_or_number, near_sound, same_sound, same_words
 from voice_agent.speech.sounds import has_speech, signal_to_noise_db, without_noise
-from voice_agent.speech.whisper import NO_SPEECH, UNSURE, Decoded, WhisperModel, samples_of
+from voice_agent.speech.whisper import (
+    NO_SPEECH,
+    SILENCE_IN_QUIET_S,
+    SILENCE_S,
+    UNSURE,
+    Decoded,
+    WhisperModel,
+    samples_of,
+)
 from voice_agent.speech.yes_or_no import (
     LONGEST_ANSWER_S,
     NO,
@@ -123,7 +131,8 @@ class NaturalEngine:
         if answers:
             heard = whisper.decode_answer(sound, language)
         else:
-            heard = whisper.decode(sound, language, prompt, noisy=noisy)
+            silence_s = SILENCE_S if noisy or is_telephone else SILENCE_IN_QUIET_S
+            heard = whisper.decode(sound, language, prompt, noisy=noisy, silence_s=silence_s)
         if len(heard.text.split()) > FEW_WORDS:
             if heard.is_sure:
                 return heard.believed(), heard

@@ -37,9 +37,9 @@ NOISE_BLOCK_WINDOWS = 50
 QUIET_WINDOWS = 10
 """So many quiet windows wait for WebRTC's detector at most, 9.6 kB of a call: together they take less time."""
 LEARNT_WINDOWS = 2
-"""So many of them it gets then. With all ten it found the same 2,804 boundaries in 708 pieces of audio: 80 sentences, each
-said twice at three levels, behind silence of 0.4 to 40 s or noise; with none but those before speech three starts were
-a window later."""
+"""So many of them it gets then. With all ten it found the same 2,804 boundaries in 708 pieces of audio: 80 sentences,
+each said twice at three levels, behind silence of 0.4 to 40 s or noise; with none but those before speech three starts
+were a window later."""
 MAX_LOST_WINDOWS = 25
 """So much in a row is silence, half a second: networks lose less, and what comes after it may be a voice."""
 MAX_LOST_AT_START = 3

@@ -30,9 +30,11 @@ from voice_agent.speech.log_mel import HOP, RATE_HZ, Floats, log_mel
 from voice_agent.speech.sounds import has_speech, without_noise
 
 LONGEST_S = 30
-SILENCE_S = 4.0
-"""After the sound. With 6 s each attempt takes 15 to 50 ms longer, and of 168 sentences, clean and in noise, one more is
-understood."""
+SILENCE_S = 6.0
+"""After the sound."""
+SILENCE_IN_QUIET_S = 4.0
+"""… where there is no noise, and what is above 4 kHz: it takes 25 ms less, and of 385 talks one more ends well. Over a
+telephone 179 of 200 free requests do, and 182 with more; and noise alone is "" with more, and here not understood."""
 ANSWER_SILENCE_S = 4.0
 """After a short answer, for which the likelihoods in `yes_or_no` were found with this much."""
 MORE_SILENCE_S = 12.0
@@ -142,12 +144,20 @@ class WhisperModel:
         """Whether it understands a language, such as ``en``."""
         return language == "en" or self.is_multilingual
 
-    def decode(self, samples: Floats, language: str, prompt: str = "", *, noisy: bool = False) -> Decoded:
+    def decode(
+        self,
+        samples: Floats,
+        language: str,
+        prompt: str = "",
+        *,
+        noisy: bool = False,
+        silence_s: float = SILENCE_S,
+    ) -> Decoded:
         """What is said in at most `LONGEST_S` of sound, at `RATE_HZ`. `prompt`: what could be said before it.
 
         `noisy`: of the texts that are followed all are, to their end.
         """
-        return self._decode(samples, int(SILENCE_S * RATE_HZ), language, prompt, BEAMS if noisy else ENDED)
+        return self._decode(samples, int(silence_s * RATE_HZ), language, prompt, BEAMS if noisy else ENDED)
 
     def decode_answer(self, samples: Floats, language: str, first: Decoded | None = None) -> Decoded:
         """The same of what may be a word or two, with what else the first token may be; no other text is followed.
