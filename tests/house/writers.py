@@ -21,7 +21,7 @@ HOLDERS = {"CallRecord", *re.findall(r"\w+", " ".join(CallRecord.__annotations__
 """Types that are a call, or what one holds."""
 READS = frozenset(
     """begin encode_seen step refusal resume is_quiet is_saved kept_audio_bytes ending is_next_claim is_surely_newest
-    resume_kind settings_of emitted_after pieces_of played request_of""".split()
+    resume_kind settings_of emitted_after pieces_of played request_of bytes_to_checkpoint""".split()
 )
 """Functions that take a call, or make one, and change nothing; and `step`, which is for that."""
 READING_METHODS = frozenset("after described get is_resent items settled to_store under".split())

@@ -435,7 +435,7 @@ def test_what_is_held_of_a_caller_who_speaks_is_saved_as_soon_as_without() -> No
                 saved[its].append(its.call.input_audio.durable_position)
                 held.append(len(its.live.listening.held.audio))
     assert saved[gathered] == saved[each]
-    assert 2 < len(set(saved[each]))
+    assert len(set(saved[each])) > 2
     assert max(held) == PCM.size(HELD_SPEECH_MS - 20)
 
 

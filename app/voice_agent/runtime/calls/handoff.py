@@ -6,11 +6,13 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
+from voice_agent.call import machine
 from voice_agent.call.closing import CloseCode, moved_to
 from voice_agent.call.inputs import HandoffPlanned, Input
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.runtime.calls.connection import Connection
+from voice_agent.runtime.calls.listening import Listening
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.durability.writing import Writer
 
@@ -23,14 +25,11 @@ class MovableCall(Protocol):
 
     call: CallRecord
     connection: Connection | None
+    listening: Listening
 
     @property
     def writer(self) -> Writer:
         """Under which the committer knows the call."""
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether another pod would know all that came."""
 
     def feed(self, event: Input) -> None:
         """Let something happen to the call."""
@@ -68,7 +67,8 @@ def _has_ended(live: MovableCall) -> bool:
 async def _save(live: MovableCall, committer: Committer, connection: Connection) -> None:
     live.feed(HandoffPlanned())
     await committer.flush(live.writer)
-    if live.connection is connection and (not live.is_saved or committer.has_pending(live.writer)):
+    live.listening.held.give()
+    if live.connection is connection and (committer.has_pending(live.writer) or not machine.is_saved(live.call)):
         # The client spoke on while that was written; what comes from now on is sent again to the next owner.
         connection.pause_reading()
         live.feed(HandoffPlanned())

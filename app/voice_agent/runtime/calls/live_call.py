@@ -166,12 +166,6 @@ class LiveCall:
         for effect in effects:
             self._carry_out(effect)
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether another pod would know all that came, audio included that the rules have not had yet."""
-        self.listening.held.give()
-        return machine.is_saved(self.call)
-
     def apply(self, event: Input) -> list[Effect]:
         """See `call_writer.WrittenCall`."""
         return self.step(self.call, event, self._clock.wall_ms())
