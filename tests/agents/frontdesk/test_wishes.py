@@ -42,6 +42,7 @@ def booked() -> DeskDialog:
         ("what can you do", "I can book, move or cancel an appointment"),
         ("border for 7-1-1", "Order number four seven one one"),
         ("what time do you close", "We are open from Monday"),
+        ("I want to come on Monday to close at this time.", "What time on Monday"),
         ("is there a shop close to me?", "I am sorry"),
         ("Is not a real person I could talk to?", "I cannot put you through from here."),
         ("I do not want a real person", "I am sorry"),
