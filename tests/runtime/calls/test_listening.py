@@ -15,6 +15,7 @@ from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
 from tests.runtime.calls.test_streamed_transcription import FrameEar, heard_by
 from tests.waiting import until
+from voice_agent.call import input_audio
 from voice_agent.call.audio import PCM
 from voice_agent.call.effects import Effect
 from voice_agent.call.inputs import (
@@ -426,8 +427,8 @@ def test_what_is_held_of_a_caller_who_speaks_is_saved_as_soon_as_without() -> No
     saved: dict[Alone, list[int]] = {gathered: [], each: []}
     held: list[int] = []
     for its in (gathered, each):
-        its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
-        its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+        its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only what is saved matters here
+        its.live.listening.note_pause = nothing  # type: ignore[method-assign, assignment]  # it is for the ear
         its.call.speech.checkpoint_ms = 200
         for start_ms in range(0, 3400, 20):
             hear(its, start_ms, start_ms + 20)
@@ -441,17 +442,33 @@ def test_what_is_held_of_a_caller_who_speaks_is_saved_as_soon_as_without() -> No
 
 async def test_nothing_is_held_in_a_pause() -> None:
     """It may end the turn, and an ear that is asked is to have all that was said before it."""
-    its = Alone(old_call())
-    its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
     paused_ms = 0
-    for start_ms in range(0, 3400, 20):
-        hear(its, start_ms, start_ms + 20)
-        endpointer = its.live.listening.endpointer
-        assert endpointer is not None
-        if endpointer.pause_ms:
-            paused_ms += 20
-            assert its.call.input_audio.position == BEFORE + PCM.size(start_ms + 20)
+    async with alone(old_call()) as its:
+        for start_ms in range(0, 3400, 20):
+            hear(its, start_ms, start_ms + 20)
+            endpointer = its.live.listening.endpointer
+            assert endpointer is not None
+            if endpointer.pause_ms:
+                paused_ms += 20
+                assert its.call.input_audio.position == BEFORE + PCM.size(start_ms + 20)
     assert paused_ms >= 200
+
+
+@pytest.mark.parametrize("named", [0, 3], ids=["without ids", "each third with an id"])
+@pytest.mark.parametrize("most_ms", range(300, 500, 20))
+async def test_endpointing_is_where_the_rules_are_though_they_cut_a_turn_that_is_held(
+    most_ms: int, named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn that is too long is ended by the rules, and endpointing begins anew: it has heard all that they have."""
+    monkeypatch.setattr(input_audio, "MAX_BUFFER_BYTES", PCM.size(most_ms))
+    async with alone(old_call()) as its:
+        for number, frame in enumerate(frames(0, 3400), 1):
+            its.live.receive_event(AppendAudio(frame, f"e{number}" if named and number % named == 0 else None))
+            listening = its.live.listening
+            assert listening.endpointer is not None
+            came = its.call.input_audio.position + len(listening.held.audio)
+            assert (listening.endpointer._position, came) == (came, BEFORE + number * len(frame))
+        assert its.observer.counts["limit_reached", "turn_bytes"] >= 1
 
 
 async def test_nothing_is_held_of_speech_for_an_ear_that_streams() -> None:

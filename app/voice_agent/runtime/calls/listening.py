@@ -70,12 +70,16 @@ class HeldAudio:
             return 0
         return min(self.most_speech_bytes, bytes_to_checkpoint(self._call))
 
+    def take(self) -> bytes:
+        """All of it, for who gives it to the rules; nothing is held any more."""
+        audio = bytes(self.audio)
+        self.audio.clear()
+        return audio
+
     def give(self) -> None:
         """Let the rules have it."""
         if self.audio:
-            audio = bytes(self.audio)
-            self.audio.clear()
-            self._feed(AppendAudio(audio))
+            self._feed(AppendAudio(self.take()))
 
 
 class Listening:

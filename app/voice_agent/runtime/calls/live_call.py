@@ -136,16 +136,17 @@ class LiveCall:
                 if (spoken_to := listening.endpointer.spoken_to) != listening.spoken_to:
                     # Before the rules learn of it: another pause, or the end, may be in the same piece.
                     listening.went_on(spoken_to)
-                if boundaries:
-                    event = AppendAudio(event.audio, event.event_id, boundaries)
-                elif event.event_id is None:
-                    held = listening.held
-                    if most_bytes := held.most_bytes(listening.endpointer.pause_ms):
-                        held.audio += event.audio
-                        if len(held.audio) < most_bytes:
-                            return
-                        event = AppendAudio(bytes(held.audio))
-                        held.audio.clear()
+                held = listening.held
+                is_plain = not boundaries and event.event_id is None
+                if is_plain and (most_bytes := held.most_bytes(listening.endpointer.pause_ms)):
+                    held.audio += event.audio
+                    if len(held.audio) < most_bytes:
+                        return
+                    event = AppendAudio(held.take())
+                elif boundaries or held.audio:
+                    # In one piece: were it two, and the rules made endpointing begin anew after the first, it would
+                    # not hear the second.
+                    event = AppendAudio(held.take() + event.audio, event.event_id, boundaries)
         self.feed(event)
         if listening.stream is not None:
             listening.stream.advance()
