@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text, said_at_ms, said_to
+from voice_agent.call.alignment import (
+    Alignment,
+    Piece,
+    alignment_of,
+    cut,
+    ends_after_ms,
+    entries_of,
+    heard_text,
+    said_at_ms,
+    said_to,
+)
 
 WORDS = [[0, 0], [250, 4], [500, 8], [800, 13]]
 """Of "one two three"."""
@@ -23,6 +33,35 @@ def test_a_piece_counts_from_its_own_beginning() -> None:
 def test_audio_that_is_too_short_for_its_text_is_not_all_of_it(chars: int, made_ms: int, lasts_ms: int) -> None:
     """Up to thirty characters a second it is; else the text is said at the usual fifteen."""
     assert ends_after_ms(chars, made_ms) == lasts_ms
+
+
+@pytest.mark.parametrize(("sent_ms", "at", "heard"), [(400, 4, "one"), (501, 8, "one two"), (1900, 8, "one two")])
+@pytest.mark.parametrize("speed", [0.25, 1.0, 1.5])
+def test_a_word_is_being_said_until_its_voice_tells_of_the_next(
+    sent_ms: int, at: int, heard: str, speed: float
+) -> None:
+    """However slowly it says it, and be all of it sent that was made."""
+    text, piece = "one two three four", Piece(words=[[0, 0], [250, 4], [500, 8]], is_partial=True)
+    alignment = alignment_of(piece, text, 1900, speed=speed)
+    assert (said_to(text, alignment, sent_ms), heard_text(text, alignment, sent_ms)) == (at, heard)
+
+
+@pytest.mark.parametrize(
+    ("text", "words_at", "at"), [("one two", 4, 4), ("one two", 3, 4), ("本日晴天", 1, 1), ("", 9, 0)]
+)
+def test_a_word_that_is_being_said_ends_where_it_does_in_its_script(text: str, words_at: int, at: int) -> None:
+    """It may be told of with the blank before it; a record's may count beyond its text."""
+    alignment = alignment_of(Piece(words=[[100, words_at]], is_partial=True), text, 400)
+    assert said_to(text, alignment, 390) == at
+    assert said_to(text, alignment, 10_000) == len(text)
+
+
+@pytest.mark.parametrize(("speed", "at"), [(0.25, 0), (1.0, 14), (1.5, 19)])
+def test_a_voice_that_tells_of_no_words_says_as_many_as_its_speed_lets_it(speed: float, at: int) -> None:
+    """Fifteen characters a second at the usual speed, as long as more is being made."""
+    text = "one two three four five six"
+    alignment = alignment_of(Piece(is_partial=True), text, 1050, speed=speed)
+    assert said_to(text, alignment, 1000) == at
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,12 @@ class Readable(Voice):
     name = "readable"
 
     async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        said_ms = 0
         for word in WORD.finditer(utterance.text):
             size_ms = round(WORD_MS * CHANCE.uniform(1 - VARIES, 1 + VARIES))
+            # What ends with a chunk of 100 ms can all be sent before the next word is told of, and then is not over.
+            size_ms += (said_ms + size_ms) % 100 == 0
+            said_ms += size_ms
             samples = PCM.size(size_ms) // PCM.sample_bytes
             audio = struct.pack("<h", int(word[1])) * (samples - 1) + struct.pack("<h", CLICK)
             yield VoicedAudio(audio, PCM, [[0, word.start()]])

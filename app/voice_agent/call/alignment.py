@@ -51,15 +51,20 @@ def entries_of(piece: Piece, begins_at: list[int]) -> Alignment:
     return [begins_at, *([at_ms + ms, at_chars + chars] for ms, chars in piece.words)]
 
 
-def ends_of(piece: Piece, chars: int, made_ms: int) -> int:
-    """How long the audio of a piece of so many characters will be, of which so much was made.
+def alignment_of(piece: Piece, text: str, made_ms: int, *, speed: float = 1.0) -> Alignment:
+    """The alignment of a piece with this text, of whose audio so much was made, counted from its own beginning.
 
-    Of one of which more is being made it is longer than that: its last word has not been said.
+    Of one of which more is being made, the last word has not been said. Where its voice tells of words, that is the
+    last it told of, however slowly it says that one: of the next it would have told.
     """
+    entries, chars = entries_of(piece, [0, 0]), len(text)
     if not piece.is_partial:
-        return ends_after_ms(chars, made_ms)
-    begun_ms, begun_chars = piece.words[-1] if piece.words else (0, 0)
-    return max(made_ms + 1, begun_ms + (chars - begun_chars) * 1000 // USUAL_CHARS_PER_S)
+        return [*entries, [ends_after_ms(chars, made_ms), chars]]
+    begun_ms, begun_chars = entries[-1]
+    if piece.words:
+        entries.append([made_ms + 1, _word_end(text, begun_chars)])
+    usually_ms = begun_ms + round((chars - begun_chars) * 1000 / USUAL_CHARS_PER_S / speed)
+    return [*entries, [max(made_ms + 1, usually_ms), chars]]
 
 
 def ends_after_ms(chars: int, made_ms: int) -> int:
@@ -118,6 +123,16 @@ def _chars_at(alignment: Alignment, heard_ms: int) -> tuple[int, int]:
         (before, after) for before, after in pairwise(alignment) if heard_ms < after[0]
     )
     return from_chars, from_chars + (to_chars - from_chars) * max(0, heard_ms - from_ms) // (to_ms - from_ms)
+
+
+def _word_end(text: str, at: int) -> int:
+    """Where the word ends that begins at a character, or behind the blanks there."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    at += 1
+    while not _parts_words(text, at):
+        at += 1
+    return min(at, len(text))
 
 
 def _parts_words(text: str, at: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from voice_agent.call import events
 from voice_agent.call.agent_ledger import ActStatus
-from voice_agent.call.alignment import Alignment, Piece, cut, ends_of, entries_of, heard_text
+from voice_agent.call.alignment import Alignment, Piece, alignment_of, cut, entries_of, heard_text
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
@@ -132,12 +132,12 @@ def _said(call: CallRecord, response: Response, *, cut_at_ms: int | None) -> tup
         return said, None
     piece = response.said.piece
     made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, response.said.audio_bytes - piece.audio_from))
-    if cut_at_ms is not None:
-        made_ms = ends_of(piece, len(response.said.text) - piece.text_from, made_ms)
-    entries = entries_now(call, response)
-    alignment = [*response.said.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
+    begins_ms, begins_at = _piece_begins(call, response)
     if cut_at_ms is None:
-        return said, alignment
+        return said, [*response.said.alignment, *entries_now(call, response), [begins_ms + made_ms, len(said)]]
+    speed = settings_of(call).speed
+    entries = alignment_of(piece, response.said.text[piece.text_from :], made_ms, speed=speed)
+    alignment = [*response.said.alignment, *([begins_ms + ms, begins_at + chars] for ms, chars in entries)]
     said = heard_text(said, alignment, cut_at_ms)
     return said, cut(alignment, cut_at_ms, len(said))
 
@@ -151,9 +151,14 @@ def begin_piece(record: StoredRecord, response: Response, text_from: int) -> Non
 
 def entries_now(call: CallRecord, response: Response) -> Alignment:
     """The alignment of the last piece, counted from the beginning of its item."""
-    piece = response.said.piece
-    at_ms = settings_of(call).output_format.ms(piece.audio_from - response.open_item.audio_from)
-    return entries_of(piece, [at_ms, piece.text_from - response.open_item.text_from])
+    return entries_of(response.said.piece, _piece_begins(call, response))
+
+
+def _piece_begins(call: CallRecord, response: Response) -> list[int]:
+    """Where the last piece begins in its item, as an entry of its alignment."""
+    piece, opened = response.said.piece, response.open_item
+    at_ms = settings_of(call).output_format.ms(piece.audio_from - opened.audio_from)
+    return [at_ms, piece.text_from - opened.text_from]
 
 
 def index_of(response: Response) -> int:

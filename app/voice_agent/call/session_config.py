@@ -149,6 +149,8 @@ class ResponseSettings:
     instructions: str
     voice: str
     output_format: AudioFormat
+    speed: float
+    """Of the voice: 0.25 to 1.5, of which 1.0 is normal."""
     tools: list[dict[str, Any]]
     tool_choice: str | dict[str, Any]
     parallel_tool_calls: bool
@@ -181,6 +183,7 @@ def settings_under(session: Mapping[str, Any], given: Mapping[str, Any]) -> Resp
         instructions=effective("instructions"),
         voice=own.get("voice", spoken["voice"]),
         output_format=FORMATS[own.get("format", spoken["format"])["type"]],
+        speed=spoken["speed"],
         tools=effective("tools"),
         tool_choice=effective("tool_choice"),
         parallel_tool_calls=given.get("parallel_tool_calls", session.get("parallel_tool_calls", True)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from voice_agent.call.audio import AudioFormat
 from voice_agent.call.inputs import Input, ResponseDiverged
 from voice_agent.call.response import Response
+from voice_agent.call.session_config import ResponseSettings
 from voice_agent.runtime.engine.audio_pacer import AudioPacer
 from voice_agent.runtime.engine.sent_audio import PieceAgain, said_chars
 from voice_agent.runtime.ports import Clock
@@ -29,14 +29,14 @@ class PacedCall(Protocol):
 class Pacing:
     """One response's, on this pod."""
 
-    def __init__(self, work: PacedCall, response: Response, target: AudioFormat, lead_ms: int) -> None:
-        self.target = target
+    def __init__(self, work: PacedCall, response: Response, settings: ResponseSettings, lead_ms: int) -> None:
+        self._settings = settings
         self.response_id = response.response_id
         self._work = work
         self._passed = PieceAgain()
         self._again_from: int | None = None
         """Where in the response's text the piece begins that is said again."""
-        self.pacer = AudioPacer(self, response, target, self._passed, work.clock, lead_ms=lead_ms)
+        self.pacer = AudioPacer(self, response, settings.output_format, self._passed, work.clock, lead_ms=lead_ms)
         self.pacer.on_piece = self._piece_begins
 
     def feed(self, event: Input) -> None:
@@ -46,6 +46,10 @@ class Pacing:
     async def wait_for_capacity(self) -> None:
         """See `audio_pacer.AudioOutput`."""
         await self._work.wait_for_capacity()
+
+    def said_chars(self, response: Response) -> int:
+        """See `sent_audio.said_chars`."""
+        return said_chars(response, self._settings.output_format, self._settings.speed)
 
     def drop(self) -> None:
         """What is written is not said to its end."""
@@ -63,7 +67,7 @@ class Pacing:
         """What is written now says this text, the response's last piece, of whose audio so much was sent."""
         await self.pacer.begin_again(text)
         self._again_from = response.said.piece.text_from
-        self._passed.expect_again(sent_bytes, response.said.checksum, said_chars(response, self.target))
+        self._passed.expect_again(sent_bytes, response.said.checksum, self.said_chars(response))
 
     async def pass_over(self, text: str) -> None:
         """What is written now was sent, all of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from voice_agent.call.alignment import ends_of, entries_of, said_to
+from voice_agent.call.alignment import alignment_of, said_to
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.response import Response
 
@@ -97,10 +97,9 @@ class PieceAgain:
         self.held_from = self._said_chars
 
 
-def said_chars(response: Response, target: AudioFormat) -> int:
+def said_chars(response: Response, target: AudioFormat, speed: float = 1.0) -> int:
     """Of the last piece's text: where the first word begins that was not sent to its end."""
     piece = response.said.piece
     text = response.said.text[piece.text_from :]
-    made_ms = ends_of(piece, len(text), target.ms(piece.made_bytes))
-    alignment = [*entries_of(piece, [0, 0]), [made_ms, len(text)]]
+    alignment = alignment_of(piece, text, target.ms(piece.made_bytes), speed=speed)
     return said_to(text, alignment, target.ms(response.said.audio_bytes - piece.audio_from))

@@ -25,7 +25,6 @@ from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
 from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.own_audio import OwnAudio
 from voice_agent.runtime.engine.said_again import SaidAgain
-from voice_agent.runtime.engine.sent_audio import said_chars
 from voice_agent.runtime.engine.speech_voice import SpeechVoice
 from voice_agent.runtime.engine.spoken_piece import checked_words
 from voice_agent.runtime.engine.work import AgentWork
@@ -129,7 +128,7 @@ class SpeechRun:
         """
         pacing, voice, piece = self._work.pacing(response), self._work.voice, response.said.piece
         text, sent_bytes = response.said.text[piece.text_from :], response.said.audio_bytes - piece.audio_from
-        said_to = said_chars(response, pacing.target)
+        said_to = pacing.said_chars(response)
         if not sent_bytes or voice.deterministic:
             await pacing.begin_again(text, sent_bytes, response)
             await self._voice.say_rest(text, response)
@@ -256,7 +255,7 @@ class SpeechRun:
                 pacing.drop()
             else:
                 await pacing.pacer.finish()
-            said_to = response.said.piece.text_from + said_chars(response, pacing.target)
+            said_to = response.said.piece.text_from + pacing.said_chars(response)
             self._own.unsaid = response.said.text[said_to:]
             if self._own.unsaid:
                 work.feed(ResponseDiverged(response.response_id, said_to))

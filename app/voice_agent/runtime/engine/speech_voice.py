@@ -74,9 +74,9 @@ class SpeechVoice:
     def _utterance(self, text: str, number: int) -> Utterance:
         call = self._work.call
         seed = f"{call.call_id}:{self._handling.stored.key_id}:{self._key}:{number}"
-        fields = call.session.fields
-        language = spoken_language(fields) or self._work.agent.language
-        return Utterance(text, settings_of(call).voice, fields["audio"]["output"]["speed"], seed, language)
+        language = spoken_language(call.session.fields) or self._work.agent.language
+        settings = settings_of(call)
+        return Utterance(text, settings.voice, settings.speed, seed, language)
 
     def _watch(self) -> StepWatch:
         work = self._work

@@ -196,7 +196,7 @@ class AgentWork:
             lead_ms = self.agent.lead_ms
             if lead_ms is None:
                 lead_ms = self.agent.voice.lead_ms if self.agent.voice is not None else 0
-            self._pacing = Pacing(self, response, settings_of(self.call).output_format, lead_ms)
+            self._pacing = Pacing(self, response, settings_of(self.call), lead_ms)
         return self._pacing
 
     def drop_audio(self) -> None:
