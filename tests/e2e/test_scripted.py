@@ -95,6 +95,7 @@ async def test_a_text_and_a_voice_that_vary_say_nothing_twice_and_leave_nothing_
         assert heard_words(whole.audio) == written_words(whole.words)
         callers = await spread(stack, switch, moments, len(whole.audio))
         switch.target = green.port
+        under_way = sum(not caller.statuses for caller in callers)  # The first may have been told a shorter one.
         blue.kill()
         for caller in callers:
             await caller.replies(1)
@@ -105,7 +106,7 @@ async def test_a_text_and_a_voice_that_vary_say_nothing_twice_and_leave_nothing_
             caller.check_numbers()
         metrics = await green.metrics()
         # Where the pod died before a word was durable, nothing differs from anything.
-        assert metrics['voice_agent_faults_total{kind="other_text"}'] in (moments - 1, moments)
+        assert metrics['voice_agent_faults_total{kind="other_text"}'] in (under_way - 1, under_way)
 
 
 @pytest.mark.parametrize("how", ["kill", pytest.param("term", marks=pytest.mark.slow)])
