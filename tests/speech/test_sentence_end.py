@@ -26,6 +26,11 @@ ENGLISH = {
         "no thank you",
         "Make it for Wednesday at 10.",
         "I think so",
+        "on Monday at 915",
+        "December 3 at 2 30.",
+        "at 9.15",
+        "around 23:59",
+        "until 1030",
     ),
     UNFINISHED: (
         "I would like to",
@@ -40,7 +45,20 @@ ENGLISH = {
         "can you",
         "I’d",
     ),
-    UNSURE: ("", "?!", "four seven", "order 471", "M I", "7-1-1", "double L"),
+    UNSURE: (
+        "",
+        "?!",
+        "four seven",
+        "order 471",
+        "M I",
+        "7-1-1",
+        "double L",
+        "at 4711",
+        "by 9 1",
+        "at 1 2 30",
+        "at 960",
+        "monday 915",
+    ),
 }
 GERMAN = {
     FINISHED: (
@@ -49,6 +67,7 @@ GERMAN = {
         "ja",
         "am Dienstag um drei",
         "Rufen Sie mich an",
+        "am Dienstag um 9 15",
     ),
     UNFINISHED: (
         "Ich möchte einen",

@@ -24,6 +24,8 @@ MAX_CHARS = 200
 _PHRASE_WORDS = 5
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _BREAKS_OFF = re.compile(r"(?:\.\.+|…|[-–—,:;])\W*$")
+_TIME = re.compile(r"(?:1?\d|2[0-3]) ?[0-5]\d")
+"""In one word or in two: ears write "9 15", "9.15" and "915"."""
 _SPELT = re.compile(r"(?:\d|[^\W\d_]|\d[\d-]*\d)")
 
 
@@ -36,6 +38,7 @@ class TurnWords:
     closed_phrases: frozenset[str]
     backchannels: frozenset[str]
     digits: frozenset[str]
+    before_times: frozenset[str]
     yes: frozenset[str]
     no: frozenset[str]
     beside_answer: frozenset[str]
@@ -55,6 +58,7 @@ def turn_words(language: str) -> TurnWords | None:
         closed_phrases=frozenset(given["closed_phrases"].split("\n")) - {""},
         backchannels=frozenset(given["backchannels"].split("\n")) - {""},
         digits=frozenset(given["digits"].split()),
+        before_times=frozenset(given["before_times"].split()),
         yes=frozenset(given["yes"].split()),
         no=frozenset(given["no"].split()),
         beside_answer=frozenset(given["beside_answer"].split()),
@@ -80,7 +84,7 @@ def is_finished(text: str, language: str = DEFAULT_LANGUAGE) -> float:
         return FINISHED
     if words[-1] in known.open_words or any(end in known.open_phrases for end in ends):
         return UNFINISHED
-    return UNSURE if _is_spelling(words, known) else FINISHED
+    return UNSURE if _is_spelling(words, known) and not _is_time(words, known) else FINISHED
 
 
 def is_backchannel(text: str, language: str = DEFAULT_LANGUAGE) -> bool:
@@ -109,3 +113,12 @@ def _is_spelling(words: list[str], known: TurnWords) -> bool:
     if last.isdecimal() and len(last) > 2:  # "12" is an hour or a day.
         return True
     return len(words) > 1 and all(word in known.digits or _SPELT.fullmatch(word) for word in words[-2:])
+
+
+def _is_time(words: list[str], known: TurnWords) -> bool:
+    """Whether the digits at the end are a time of the day, to the minute."""
+    return any(
+        words[-length - 1] in known.before_times and _TIME.fullmatch(" ".join(words[-length:]))
+        for length in (1, 2)
+        if length < len(words)
+    )
