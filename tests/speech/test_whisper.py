@@ -17,6 +17,7 @@ from voice_agent.speech.sounds import without_noise
 from voice_agent.speech.whisper import (
     KEPT_PROMPTS,
     MAX_PROMPT_TOKENS,
+    NO_SPEECH,
     SURE_OF_EACH,
     Decoded,
     WhisperEngine,
@@ -118,10 +119,13 @@ def test_a_name_that_was_told_is_heard(engine: WhisperEngine) -> None:
 
 def test_noise_is_not_taken_for_what_was_told(engine: WhisperEngine) -> None:
     """Whether there is speech is asked without the prompt; and a doubtful text that stands in it is none."""
-    noise = np.random.default_rng(1).normal(0, 0.03, 24_000).astype(np.float32)
-    found = engine._model.decode(noise, "en", PROMPT)
-    assert found.transcript() == Transcript("")
-    assert found.no_speech == pytest.approx(engine._model.decode(noise, "en").no_speech)
+    for seed in range(1, 4):
+        noise = np.random.default_rng(seed).normal(0, 0.03, 24_000).astype(np.float32)
+        found = engine._model.decode(noise, "en", PROMPT)
+        # By a processor's rounding it is no speech at all, or some that was not understood.
+        assert not found.transcript().text
+        assert found.no_speech == pytest.approx(engine._model.decode(noise, "en").no_speech)
+        assert found.no_speech >= NO_SPEECH
     assert is_echo("where is my order", PROMPT)
     assert not is_echo("Where is?", PROMPT)
     assert not is_echo("Where is my orders", PROMPT)
