@@ -254,6 +254,30 @@ async def test_an_ear_that_stops_soon_is_asked_ahead() -> None:
             await until(lambda said_ms=said_ms: agent.given_up[-1:] == [PCM.size(said_ms)])
 
 
+@pytest.mark.parametrize("stops_soon", [True, False])
+async def test_the_ear_gets_the_same_however_late_it_is_asked(*, stops_soon: bool) -> None:
+    """Also on a pod that has taken over, where it is not known when it was asked before."""
+    asked: list[list[int]] = []
+    for cut_ms in (0, 1500, 2900):
+        for was_asked in (True, False):
+            async with alone(agent=QuickToStop() if stops_soon else None) as blue:
+                hear(blue, 0, cut_ms or 1500)
+                blue.live.feed(HandoffPlanned())
+                call = moved(blue.call) if cut_ms else blue.call
+                async with alone(call, QuickToStop() if stops_soon else None) as green:
+                    its = green if cut_ms else blue
+                    assert isinstance(its.agent, Recogniser)
+                    if cut_ms:
+                        its.live.resume_work()
+                    hear(its, cut_ms or 1500, 2980)
+                    if was_asked:
+                        its.live.listening._asked_bytes = len(its.call.input_audio.audio)
+                    hear(its, 2980, 3400)
+                    await until(lambda agent=its.agent: agent.asked)
+                    asked.append(its.agent.asked[-1:])
+    assert asked == asked[:1] * 6
+
+
 async def test_a_pause_is_told_of_at_its_time_though_the_ear_knew_before() -> None:
     """And the ear is asked once for it, however much it lasts."""
     async with alone(agent=QuickToStop()) as its:

@@ -223,10 +223,19 @@ class Listening:
             self._early.when_known(self._paused)
 
     def _ask_early(self, *, ahead: bool = False) -> None:
-        """Start to transcribe what was said so far, unless that is too much."""
-        buffer = self._call.input_audio
-        if buffer.item_id is not None and len(buffer.audio) <= MAX_EARLY_BYTES:
-            self._early.begin(buffer.item_id, caller_clip(self._call, self._agent, bytes(buffer.audio)), ahead=ahead)
+        """Start to transcribe what was said so far, unless that is too much.
+
+        The ear gets as little of the pause as when it is asked as soon as can be: it may understand something else with
+        more of it, and how late it is asked depends on when it was asked before, which another pod does not know.
+        """
+        buffer, endpointer = self._call.input_audio, self.endpointer
+        if endpointer is None or buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
+            return
+        pause_ms = self._ending.early_pause_ms(endpointer) - self._early.ahead_ms
+        size_bytes = endpointer.spoken_to + self._call.session.input_format.size(pause_ms) - buffer.start
+        with memoryview(buffer.audio) as held, held[: max(0, size_bytes)] as said:
+            clip = caller_clip(self._call, self._agent, bytes(said))
+        self._early.begin(buffer.item_id, clip, ahead=ahead)
 
     def _paused(self, text: str | None) -> None:
         """A pause lasts, and so much was understood of what was said before it."""

@@ -74,6 +74,10 @@ class TurnEnding:
         since_ms = call.session.input_format.ms(len(call.input_audio.audio) - asked_bytes)
         if asked_bytes and since_ms < YOUNG_MS:
             return AGAIN_PAUSE_MS
+        return self.early_pause_ms(endpointer)
+
+    def early_pause_ms(self, endpointer: Endpointer | None) -> int:
+        """The pause in which the ear is asked the first time."""
         return SEMANTIC_EARLY_PAUSE_MS if isinstance(endpointer, SemanticEndpointer) else EARLY_PAUSE_MS
 
     def silence_ms(self, text: str | None, detection: TurnDetection) -> int:
