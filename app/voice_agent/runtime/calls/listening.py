@@ -233,7 +233,7 @@ class Listening:
             return
         pause_ms = self._ending.early_pause_ms(endpointer) - self._early.ahead_ms
         size_bytes = endpointer.spoken_to + self._call.session.input_format.size(pause_ms) - buffer.start
-        with memoryview(buffer.audio) as held, held[: max(0, size_bytes)] as said:
+        with memoryview(buffer.audio) as held, held[:size_bytes] as said:
             clip = caller_clip(self._call, self._agent, bytes(said))
         self._early.begin(buffer.item_id, clip, ahead=ahead)
 
