@@ -11,8 +11,7 @@ Levels are taken from the difference of neighbouring samples, which all but remo
 mains hum.
 
 A window so quiet that it must be below the fixed level is silence whatever the other judges say. WebRTC's detector,
-which learns from what it gets, gets such windows later: of ten in a row the last two, and before the next one that is
-not so quiet what is left.
+which learns from what it gets, gets such windows later, ten at once or before the next one that is not so quiet.
 
 A window that begins or ends with samples that are all the same is a lost packet, filled up by who noticed: it tells
 nothing of the noise, else what comes after it would stand out, and steady noise with one lost packet in a hundred would
@@ -36,10 +35,6 @@ NOISE_BLOCK_WINDOWS = 50
 """The quietest window is looked for in the current block of one second and the one before."""
 QUIET_WINDOWS = 10
 """So many quiet windows wait for WebRTC's detector at most, 9.6 kB of a call: together they take less time."""
-LEARNT_WINDOWS = 2
-"""So many of them it gets then. With all ten it found the same 2,804 boundaries in 708 pieces of audio: 80 sentences,
-each said twice at three levels, behind silence of 0.4 to 40 s or noise; with none but those before speech three starts
-were a window later."""
 MAX_LOST_WINDOWS = 25
 """So much in a row is silence, half a second: networks lose less, and what comes after it may be a voice."""
 MAX_LOST_AT_START = 3
@@ -93,7 +88,6 @@ class VoiceActivity:
             self._note_level(self._quiet_level)
             self._quiet.append(linear)
             if len(self._quiet) >= QUIET_WINDOWS:
-                del self._quiet[:-LEARNT_WINDOWS]
                 self._learn_quiet()
             return False
         if self._quiet:
