@@ -42,12 +42,15 @@ def written_by(release: Release, held: Snapshot) -> tuple[CallRecord, CallWrite]
 def test_the_release_before_does_not_know_what_is_newest_and_keeps_it() -> None:
     """It has nothing of it in memory, and all of it in what it writes."""
     held = recorded("schema-2")
-    held.fields |= {"failed_up_to": b"item_x", "idle_from_ms": b"7"}
+    newest = {"failed_up_to": b"item_x", "idle_from_ms": b"7", "clip_said": b'{"%s":480}' % held.fields["clip_id"]}
+    held.fields |= newest
     call, write = written_by(Release.BEFORE, held)
     assert (call.dialogue.failed_up_to, call.dialogue.idle_from_ms) == ("", None)
+    assert call.clips.latest is not None
+    assert call.clips.latest.said_bytes == 0
     assert call.response is not None
     assert call.response.asked.heard_ms == 0
-    assert {name: write.fields[name] for name in NEWEST_FIELDS} == {"failed_up_to": b"item_x", "idle_from_ms": b"7"}
+    assert {name: write.fields[name] for name in NEWEST_FIELDS} == newest
     before, after = (orjson.loads(fields["response"]) for fields in (held.fields, write.fields))
     assert {name: after[name] for name in NEWEST_OF_RESPONSE} == {name: before[name] for name in NEWEST_OF_RESPONSE}
 

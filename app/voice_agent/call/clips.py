@@ -16,6 +16,8 @@ class HeardClip:
     audio: bytes
     first_n: int
     """Number of its first speech entry."""
+    said_bytes: int = 0
+    """Of the audio, how much there is up to the pause that ended the turn; 0: not known."""
     is_answered: bool = field(default=False, compare=False)
     """Whether a reply to it has ended, on this pod."""
 

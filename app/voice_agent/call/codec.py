@@ -143,6 +143,7 @@ def _encode_turn(call: CallRecord, fields: dict[str, bytes]) -> None:
     kept = call.clips.to_store(call.speech)
     fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in kept})
     fields["clip_bytes"] = orjson.dumps({clip.item_id: len(clip.audio) for clip in kept})
+    fields["clip_said"] = orjson.dumps({clip.item_id: clip.said_bytes for clip in kept if clip.said_bytes})
 
 
 def _pack_response(response: Response) -> bytes:
@@ -202,8 +203,8 @@ KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color claimed_at_ms status outcome
     ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_params response_plan
     response_sizes response_audio piece playback idle_from_ms agent_state clip_id failed_up_to clips clip_bytes
-    untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size agent_events acts timers
-    later usage transfer""".split()
+    clip_said untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size agent_events acts
+    timers later usage transfer""".split()
 )
 
 

@@ -63,6 +63,8 @@ class Transcribe:
 
     item_id: str
     audio: bytes
+    said_bytes: int = 0
+    """See `HeardClip.said_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,9 @@ def append(call: CallRecord, frame: AppendAudio, now_ms: int) -> list[Effect]:
         if boundary.started:
             effects += _speech_started(call, boundary, now_ms)
         elif buffer.speaking:
-            effects += [CountLimit("turn_length")] if boundary.goes_on else []
-            effects += _speech_stopped(call, boundary.at_bytes, now_ms, cut=boundary.goes_on)
+            cut, spoken_to = boundary.goes_on, boundary.spoken_to
+            effects += [CountLimit("turn_length")] if cut else []
+            effects += _speech_stopped(call, boundary.at_bytes, now_ms, cut=cut, spoken_to=spoken_to)
     if listening is None:
         if len(buffer.audio) == size > 0:
             effects.append(SpeechStarted(buffer.item_id))
@@ -87,11 +88,11 @@ def append(call: CallRecord, frame: AppendAudio, now_ms: int) -> list[Effect]:
     return effects
 
 
-def stop_without_audio(call: CallRecord, now_ms: int) -> list[Effect]:
+def stop_without_audio(call: CallRecord, spoken_to: int, now_ms: int) -> list[Effect]:
     """The caller spoke, and then no more audio came: take the turn for complete, as after silence."""
     if not call.input_audio.speaking:
         return []
-    return [*_speech_stopped(call, call.input_audio.position, now_ms), ResetEndpointing()]
+    return [*_speech_stopped(call, call.input_audio.position, now_ms, spoken_to=spoken_to), ResetEndpointing()]
 
 
 def check_append(call: CallRecord, size_bytes: int) -> None:
@@ -220,8 +221,8 @@ def _speech_started(call: CallRecord, boundary: VoiceBoundary, now_ms: int) -> l
     return [SpeechStarted(item_id), *(interrupt(call, now_ms) if interrupts else [])]
 
 
-def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
-    """The turn is complete; `cut`: it is made to be, while the caller speaks."""
+def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = False, spoken_to: int = 0) -> list[Effect]:
+    """The turn is complete; `cut`: it is made to be, while the caller speaks. `spoken_to`: see `VoiceBoundary`."""
     buffer = call.input_audio
     listening = call.session.turn_detection
     end = min(max(end, buffer.start + buffer.saved), buffer.position)
@@ -232,7 +233,7 @@ def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = Fals
         call.outbox.emit(events.error(full))
         return [SpeechStopped(None), CountLimit(full.limit)]
     buffer.speaking = False
-    effects = [SpeechStopped(_allot_item(call)), *_commit_up_to(call, end, now_ms)]
+    effects = [SpeechStopped(_allot_item(call)), *_commit_up_to(call, end, now_ms, spoken_to)]
     if listening is not None and listening.create_response:
         effects += answer_turn(call, now_ms, cut=cut)
     return effects
@@ -248,14 +249,15 @@ def _ask_again_when_idle(call: CallRecord, idle_timeout_ms: int, now_ms: int) ->
     return _commit_up_to(call, call.input_audio.position, now_ms) + answer_turn(call, now_ms)
 
 
-def _commit_up_to(call: CallRecord, end: int, now_ms: int) -> list[Effect]:
+def _commit_up_to(call: CallRecord, end: int, now_ms: int, spoken_to: int = 0) -> list[Effect]:
     buffer = call.input_audio
     item_id = _allot_item(call)
     _save_up_to(call, end)
     with memoryview(buffer.audio) as held, held[: end - buffer.start] as said:
         audio = bytes(said)
+    said_bytes = min(max(0, spoken_to - buffer.start), len(audio))
     del buffer.audio[: len(audio)]
-    call.clips.latest = HeardClip(item_id, audio, buffer.first_n)
+    call.clips.latest = HeardClip(item_id, audio, buffer.first_n, said_bytes)
     previous = call.conversation.last_id
     buffer.saved = 0
     buffer.item_id = None
@@ -284,7 +286,7 @@ def transcribe(call: CallRecord, clip: HeardClip, content_index: int, now_ms: in
     """Have it found out what was said in an item, unless too many are waiting for that."""
     if len(call.clips.untranscribed) < MAX_UNTRANSCRIBED:
         call.clips.untranscribed[clip.item_id] = clip
-        return [Transcribe(clip.item_id, clip.audio)]
+        return [Transcribe(clip.item_id, clip.audio, clip.said_bytes)]
     if transcription_on(call.session.fields):
         problem = f"{MAX_UNTRANSCRIBED} items of this call wait to be transcribed, which is the limit."
         call.outbox.emit(events.transcription_failed(clip.item_id, content_index, "too_many_untranscribed", problem))

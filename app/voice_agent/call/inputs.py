@@ -45,6 +45,8 @@ class VoiceBoundary:
     goes_on: bool = False
     """Of a stop: the turn grew too long, and the caller was still speaking. Of a start: it goes on where that one was
     cut."""
+    spoken_to: int = field(default=0, compare=False)
+    """Of a stop: where the pause began that ended it, `at_bytes` where none did; 0: not known."""
 
 
 @dataclass(slots=True)
@@ -469,6 +471,9 @@ class AppendItemAudio:
 @dataclass(frozen=True, slots=True)
 class AudioStopped:
     """No audio has come for some seconds of an utterance: the client was muted, or sends none while it is silent."""
+
+    spoken_to: int = 0
+    """See `VoiceBoundary.spoken_to`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def refusal(call: CallRecord, event: inputs.AppendAudio | inputs.CreateItem, aud
 def resume(call: CallRecord) -> list[Effect]:
     """What a new owner must start: transcriptions, and the agent's run."""
     effects: list[Effect] = [SpeechStarted(call.input_audio.item_id)] if input_audio.is_said(call) else []
-    effects += [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
+    effects += [Transcribe(item_id, clip.audio, clip.said_bytes) for item_id, clip in call.clips.untranscribed.items()]
     ledger = call.agent
     if ledger is not None:
         effects += [DeliverEvents()] if ledger.waiting else []
@@ -193,8 +193,8 @@ def _from_runtime(call: CallRecord, event: inputs.FromRuntime, now_ms: int) -> l
         case inputs.AppendItemAudio():
             items.append_item_audio(call, event)
             return []
-        case inputs.AudioStopped():
-            return input_audio.stop_without_audio(call, now_ms)
+        case inputs.AudioStopped(spoken_to):
+            return input_audio.stop_without_audio(call, spoken_to, now_ms)
         case inputs.ConnectionMade():
             return [lifecycle.attach(call, event, now_ms)]
         case inputs.ConnectionLost():

@@ -234,7 +234,8 @@ def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: lis
         call.input_audio.audio = bytearray()
         call.input_audio.saved = call.input_audio.first_n = 0
 
-    first, sizes = (orjson.loads(fields.get(name) or b"{}") for name in ("clips", "clip_bytes"))
+    names = ("clips", "clip_bytes", "clip_said")
+    first, sizes, spoken = (orjson.loads(fields.get(name) or b"{}") for name in names)
     clips: dict[int, HeardClip] = {}
 
     def clip(of_id: str, from_n: int | None = None) -> HeardClip | None:
@@ -245,7 +246,7 @@ def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: lis
         audio = b"".join(entry.audio for entry in said)
         if not said or sizes.get(of_id) != len(audio):
             return None
-        return clips.setdefault(said[0].n, HeardClip(of_id, audio, said[0].n))
+        return clips.setdefault(said[0].n, HeardClip(of_id, audio, said[0].n, spoken.get(of_id, 0)))
 
     call.dialogue.failed_up_to = fields.get("failed_up_to", b"").decode()
     call.clips.latest = clip(fields.get("clip_id", b"").decode())

@@ -120,7 +120,7 @@ class Endpointer:
     def _stop(self) -> VoiceBoundary:
         self._speaking = False
         self._recent = 0
-        return VoiceBoundary(False, self._position, goes_on=self._cut)
+        return VoiceBoundary(False, self._position, goes_on=self._cut, spoken_to=self.spoken_to)
 
     # --- what another endpointer may judge otherwise -----------------------------
 

@@ -34,6 +34,7 @@ from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening
 from voice_agent.runtime.calls.early_transcription import AHEAD_MS, EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import HELD_SPEECH_MS, MAX_EARLY_BYTES
+from voice_agent.runtime.calls.muted import MUTED_S, notice_silence
 from voice_agent.runtime.calls.turn_ending import AGAIN_PAUSE_MS, YOUNG_MS
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
@@ -276,6 +277,29 @@ async def test_the_ear_gets_the_same_however_late_it_is_asked(*, stops_soon: boo
                     await until(lambda agent=its.agent: agent.asked)
                     asked.append(its.agent.asked[-1:])
     assert asked == asked[:1] * 6
+
+
+@pytest.mark.parametrize("stops_soon", [True, False])
+@pytest.mark.parametrize("is_muted", [True, False])
+async def test_the_ear_gets_the_same_of_a_turn_that_was_over_when_another_pod_had_it(
+    *, stops_soon: bool, is_muted: bool
+) -> None:
+    """Which the pod before asked about in its pause, and which its own end is long behind."""
+    async with alone(agent=QuickToStop() if stops_soon else None) as blue:
+        connection = blue.attach()
+        hear(blue, 0, 3300 if is_muted else 4000)
+        if is_muted:
+            notice_silence(blue.live, MUTED_S)
+            connection.asked.pop()()
+        assert not blue.call.input_audio.speaking
+        await turns_pass()
+        blue.live.feed(HandoffPlanned())
+        async with alone(moved(blue.call), QuickToStop() if stops_soon else None) as green:
+            green.live.resume_work()
+            assert isinstance(blue.agent, Recogniser)
+            assert isinstance(green.agent, Recogniser)
+            await until(lambda agent=green.agent: agent.asked)
+            assert green.agent.asked == blue.agent.asked[-1:]
 
 
 async def test_a_pause_is_told_of_at_its_time_though_the_ear_knew_before() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.call.calls import FRAME, moved, new_call
-from tests.runtime.alone import Alone, QuietConnection, alone, turns_pass
+from tests.runtime.alone import Alone, QuietConnection, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_listening import frames
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import AppendAudio, HandoffPlanned
@@ -176,6 +176,19 @@ async def test_a_caller_who_goes_on_is_judged_anew() -> None:
         await its.committer.flush(its.live.writer)
         assert ear.asked == 2
         assert len(stopped_ms(connection)) == 1
+
+
+async def test_a_pause_that_lasts_over_a_take_over_is_asked_about_once() -> None:
+    """What comes behind it is silence, too: the caller has not gone on."""
+    async with alone(semantic_call(), Recogniser()) as blue:
+        await say(blue, 0, STOPS_SPEAKING_MS + 400)
+        blue.live.feed(HandoffPlanned())
+        async with alone(moved(blue.call), Recogniser()) as green:
+            assert isinstance(green.agent, Recogniser)
+            green.live.resume_work()
+            await turns_pass()
+            await say(green, STOPS_SPEAKING_MS + 400, STOPS_SPEAKING_MS + 500)
+            assert (len(green.agent.asked), green.agent.given_up) == (1, [])
 
 
 async def test_a_pause_during_a_take_over_is_judged_by_the_next_pod() -> None:

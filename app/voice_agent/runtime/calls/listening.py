@@ -157,6 +157,7 @@ class Listening:
             # A pause in what was saved is judged once it is known what was said before it.
             self.endpointer.wait(detection.unfinished_silence_ms)
         boundaries = self.endpointer.feed(saved)
+        self.spoken_to = self.endpointer.spoken_to
         if boundaries and not boundaries[-1].started:
             self._feed(AppendAudio(b"", None, boundaries[-1:]))
         elif isinstance(self.endpointer, SemanticEndpointer):
@@ -231,8 +232,8 @@ class Listening:
         buffer, endpointer = self._call.input_audio, self.endpointer
         if endpointer is None or buffer.item_id is None or len(buffer.audio) > MAX_EARLY_BYTES:
             return
-        pause_ms = self._ending.early_pause_ms(endpointer) - self._early.ahead_ms
-        size_bytes = endpointer.spoken_to + self._call.session.input_format.size(pause_ms) - buffer.start
+        said_bytes = endpointer.spoken_to - buffer.start
+        size_bytes = self._ending.clip_bytes(endpointer, said_bytes, self._early.ahead_ms)
         with memoryview(buffer.audio) as held, held[:size_bytes] as said:
             clip = caller_clip(self._call, self._agent, bytes(said))
         self._early.begin(buffer.item_id, clip, ahead=ahead)
@@ -256,8 +257,10 @@ class Listening:
         if boundaries := self.endpointer.end_if_due():
             self._feed(AppendAudio(b"", None, boundaries))
 
-    def transcribe(self, item_id: str, audio: bytes) -> None:
-        """Transcribe a turn that is over, and feed `Transcribed`."""
+    def transcribe(self, item_id: str, audio: bytes, said_bytes: int = 0) -> None:
+        """Transcribe a turn that is over, and feed `Transcribed`; `said_bytes`: see `HeardClip`."""
+        if self.stream is None and said_bytes:
+            audio = audio[: self._ending.clip_bytes(self.endpointer, said_bytes, self._early.ahead_ms)]
         clip = caller_clip(self._call, self._agent, audio)
         if self.stream is None or not audio:
             self._start(item_id, functools.partial(self._early.transcript_of, item_id, clip))

@@ -183,8 +183,8 @@ class LiveCall:
                 self.listening.speech_started(item_id)
             case SpeechStopped(turn_id):
                 self.listening.speech_stopped(turn_id)
-            case Transcribe(item_id, audio):
-                self.listening.transcribe(item_id, audio)
+            case Transcribe(item_id, audio, said_bytes):
+                self.listening.transcribe(item_id, audio, said_bytes)
             case StopTranscribing(item_id):
                 self.listening.stop_transcribing(item_id)
             case ResetEndpointing():

@@ -22,6 +22,13 @@ class BackloggedWriter(Protocol):
         """Whether so much is not durable yet that the client's messages wait."""
 
 
+class HeardCaller(Protocol):
+    """What listens to a call's client, as far as this needs it."""
+
+    spoken_to: int
+    """Up to where the caller has spoken, in bytes."""
+
+
 class SilentCall(Protocol):
     """A live call, as far as this needs it."""
 
@@ -32,6 +39,10 @@ class SilentCall(Protocol):
     @property
     def writer(self) -> BackloggedWriter:
         """Whether the client's messages are taken."""
+
+    @property
+    def listening(self) -> HeardCaller:
+        """What the client says."""
 
     def feed(self, event: Input) -> None:
         """Let something happen to the call."""
@@ -54,4 +65,4 @@ def notice_silence(live: SilentCall, silent_s: float) -> None:
 def _client_is_there(live: SilentCall, connection: Connection, heard_at_s: float) -> None:
     is_open = live.connection is connection and connection.closing is None
     if is_open and not live.activity.has_sent_since(heard_at_s):
-        live.feed(AudioStopped())
+        live.feed(AudioStopped(live.listening.spoken_to))

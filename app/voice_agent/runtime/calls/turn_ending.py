@@ -76,8 +76,15 @@ class TurnEnding:
             return AGAIN_PAUSE_MS
         return self.early_pause_ms(endpointer)
 
+    def clip_bytes(self, endpointer: Endpointer | None, said_bytes: int, ahead_ms: int) -> int:
+        """How much of a turn the ear gets, of which the caller spoke in the first `said_bytes`.
+
+        It is asked the first time `ahead_ms` before a pause is heeded.
+        """
+        return said_bytes + self._call.session.input_format.size(self.early_pause_ms(endpointer) - ahead_ms)
+
     def early_pause_ms(self, endpointer: Endpointer | None) -> int:
-        """The pause in which the ear is asked the first time."""
+        """The pause that is heeded first."""
         return SEMANTIC_EARLY_PAUSE_MS if isinstance(endpointer, SemanticEndpointer) else EARLY_PAUSE_MS
 
     def silence_ms(self, text: str | None, detection: TurnDetection) -> int:
