@@ -196,7 +196,7 @@ DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("
 NOT_IN_THE_RECORD = {"alignment:N", "out_of_band:N", "erased"}
 """Fields that only other calls have: with an earlier sentence, a reply outside the conversation, an erasure."""
 NOT_IN_THE_RECORD |= {"caller", "pieces_size", "pieces:N", "agent_events", "acts", "act:N", "timers", "later", "usage"}
-NOT_IN_THE_RECORD |= {"transfer", "clip_said"}
+NOT_IN_THE_RECORD |= {"transfer", "clip_said", "onset"}
 """And those that came after the first release of the schema."""
 
 

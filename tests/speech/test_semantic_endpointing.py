@@ -14,8 +14,9 @@ from tests.waiting import until
 from voice_agent.call.audio import FORMATS, PCM, AudioFormat, Converter
 from voice_agent.call.inputs import VoiceBoundary
 from voice_agent.speech import silero
-from voice_agent.speech.semantic_endpointing import SemanticEndpointer
+from voice_agent.speech.semantic_endpointing import AGAIN_WINDOWS, SemanticEndpointer
 from voice_agent.speech.silero import RATE_HZ, SileroModel, SileroStream, ready_model, silero_model
+from voice_agent.speech.voice_activity import WINDOW_MS
 
 pytestmark = pytest.mark.skipif(not silero.is_installed(), reason="needs the extra natural")
 
@@ -105,10 +106,50 @@ def test_silence_and_steady_noise_do_not_ask_the_model() -> None:
     assert model.asked <= 0.05 * 10_000 / 32
     hears.feed(bytes(PCM.size(3000)))
     model.asked = 0
-    assert sum(map(len, hears._before)) <= PCM.size(200)
+    assert sum(map(len, hears._before)) <= AGAIN_WINDOWS * PCM.size(WINDOW_MS)
     hears.feed(sentence())
     spoken_ms = PCM.ms(len(sentence())) - LEAD_MS - TRAIL_MS
     assert spoken_ms / 32 <= model.asked <= (spoken_ms + 1200) / 32
+
+
+def in_noise(kind: str) -> bytes:
+    """A sentence, and noise that sets in just before it: hiss, or other people's voices."""
+    spoken = np.frombuffer(sentence(), "<i2").astype(float)
+    rng = np.random.default_rng(7)
+    if kind == "hiss":
+        noise = rng.normal(0, np.sqrt(np.mean(spoken[spoken != 0] ** 2)) / 10**0.5, len(spoken))
+    else:
+        noise = sum((np.roll(spoken[::-1], rng.integers(len(spoken))) for _ in range(6)), np.zeros(len(spoken))) * 0.15
+    noise[: len(noise) // 8] = 0
+    return bytes(PCM.size(2410)) + samples_of(spoken + noise, 1)
+
+
+@pytest.mark.parametrize("audio_format", [PCM, FORMATS["audio/pcmu"]], ids=lambda it: it.name)
+@pytest.mark.parametrize("padding_ms", [300, 310, 1000])
+@pytest.mark.parametrize("with_model", [True, False])
+@pytest.mark.parametrize("kind", ["hiss", "voices"])
+def test_who_goes_on_from_an_onset_hears_what_is_left_as_who_heard_all(
+    audio_format: AudioFormat, padding_ms: int, kind: str, *, with_model: bool
+) -> None:
+    """Wherever in the utterance that is: of what was before it there is the padding alone, and some is needed."""
+    audio = Converter(PCM, audio_format).convert(in_noise(kind))
+    size = audio_format.size(WINDOW_MS)
+    given = {"threshold": 0.5, "prefix_padding_ms": padding_ms, "silence_duration_ms": 500}
+    model = silero_model() if with_model else None
+    whole = SemanticEndpointer(audio_format, model, **given)
+    trace = [(whole.feed(audio[at : at + size]), whole.spoken_to) for at in range(0, len(audio), size)]
+    started, stopped, *_ = (boundary for boundaries, _ in trace for boundary in boundaries[:1])
+    onset = started.onset
+    assert onset is not None
+    begin = max(0, onset.known_at - audio_format.size(padding_ms))
+    for cut in range(onset.known_at, stopped.at_bytes, 7 * size):
+        rest = SemanticEndpointer(audio_format, model, **given, speaking=True, at_bytes=onset.known_at)
+        rest.go_on(audio[begin : onset.known_at], onset)
+        rest.feed(audio[onset.known_at : cut])
+        steps = range(cut, stopped.at_bytes, size)
+        assert [(rest.feed(audio[at : at + size]), rest.spoken_to) for at in steps] == [
+            trace[at // size] for at in steps
+        ]
 
 
 def test_without_the_model_the_levels_decide() -> None:

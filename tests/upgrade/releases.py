@@ -32,7 +32,7 @@ class Release(StrEnum):
 
 
 RELEASE: ContextVar[Release] = ContextVar("release", default=Release.THIS)
-NEWEST_FIELDS = frozenset({"failed_up_to", "idle_from_ms", "clip_said"})
+NEWEST_FIELDS = frozenset({"failed_up_to", "idle_from_ms", "clip_said", "onset"})
 """Of the record: what the release before does not know yet."""
 NEWEST_OF_RESPONSE = frozenset({"heard_ms"})
 COUNTED_BEFORE = 4

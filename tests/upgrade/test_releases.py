@@ -43,11 +43,12 @@ def test_the_release_before_does_not_know_what_is_newest_and_keeps_it() -> None:
     """It has nothing of it in memory, and all of it in what it writes."""
     held = recorded("schema-2")
     newest = {"failed_up_to": b"item_x", "idle_from_ms": b"7", "clip_said": b'{"%s":480}' % held.fields["clip_id"]}
+    newest["onset"] = b"[2,1,0,0,1]"
     held.fields |= newest
     call, write = written_by(Release.BEFORE, held)
     assert (call.dialogue.failed_up_to, call.dialogue.idle_from_ms) == ("", None)
     assert call.clips.latest is not None
-    assert call.clips.latest.said_bytes == 0
+    assert (call.clips.latest.said_bytes, call.input_audio.onset) == (0, None)
     assert call.response is not None
     assert call.response.asked.heard_ms == 0
     assert {name: write.fields[name] for name in NEWEST_FIELDS} == newest

@@ -137,6 +137,8 @@ def _encode_agent(call: CallRecord, fields: dict[str, bytes]) -> None:
 
 
 def _encode_turn(call: CallRecord, fields: dict[str, bytes]) -> None:
+    onset = call.input_audio.onset
+    fields["onset"] = b"" if onset is None else orjson.dumps([onset.known_at, onset.heard_from, *onset.noise])
     fields["clip_id"] = call.clips.latest.item_id.encode() if call.clips.latest else b""
     fields["failed_up_to"] = call.dialogue.failed_up_to.encode()
     fields["untranscribed"] = orjson.dumps(list(call.clips.untranscribed))
@@ -203,8 +205,8 @@ KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color claimed_at_ms status outcome
     ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_params response_plan
     response_sizes response_audio piece playback idle_from_ms agent_state clip_id failed_up_to clips clip_bytes
-    clip_said untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size agent_events acts
-    timers later usage transfer""".split()
+    clip_said onset untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size
+    agent_events acts timers later usage transfer""".split()
 )
 
 

@@ -214,6 +214,8 @@ def _speech_started(call: CallRecord, boundary: VoiceBoundary, now_ms: int) -> l
     start = max(boundary.at_bytes - padding, boundary.known_at - padding, buffer.start)
     del buffer.audio[: start - buffer.start]
     buffer.speaking = True
+    buffer.onset = boundary.onset
+    call.record.mark("turn")
     item_id = _allot_item(call)
     call.outbox.emit(events.speech_started(position_ms(call, start), item_id))
     # What goes on was going on when the reply to its beginning was asked for: it is no barge-in.
@@ -260,7 +262,7 @@ def _commit_up_to(call: CallRecord, end: int, now_ms: int, spoken_to: int = 0) -
     call.clips.latest = HeardClip(item_id, audio, buffer.first_n, said_bytes)
     previous = call.conversation.last_id
     buffer.saved = 0
-    buffer.item_id = None
+    buffer.item_id = buffer.onset = None
     buffer.first_n = 0
     entry = call.conversation.add(
         {

@@ -16,6 +16,7 @@ from typing import Any
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.apology import Apology
 from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.input_buffer import Onset
 from voice_agent.call.schema import SCHEMA
 from voice_agent.errors import ProtocolError
 
@@ -47,6 +48,8 @@ class VoiceBoundary:
     cut."""
     spoken_to: int = field(default=0, compare=False)
     """Of a stop: where the pause began that ended it, `at_bytes` where none did; 0: not known."""
+    onset: Onset | None = field(default=None, compare=False)
+    """Of a start."""
 
 
 @dataclass(slots=True)

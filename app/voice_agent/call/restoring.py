@@ -21,7 +21,7 @@ from voice_agent.call.conversation import Conversation
 from voice_agent.call.dialogue import Playback
 from voice_agent.call.event_ids import MAX_EVENT_NUMBER
 from voice_agent.call.ids import IdSequence
-from voice_agent.call.input_buffer import InputAudioBuffer
+from voice_agent.call.input_buffer import InputAudioBuffer, Onset
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
 from voice_agent.call.record import CallRecord, Identity
@@ -227,6 +227,9 @@ def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: lis
         saved=len(audio),
         first_n=int(first_n),
     )
+    if fields.get("onset") and speaking == "1":
+        known_at, heard_from, *noise = orjson.loads(fields["onset"])
+        call.input_audio.onset = Onset(known_at, heard_from, tuple(noise))
     kept = Kept.unpack(fields)
     if kept is not None and len(audio) != kept.utterance_bytes:
         # It is not known which part is left, and a client that sends again must begin where something is missing.

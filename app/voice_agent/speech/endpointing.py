@@ -21,6 +21,7 @@ Cost: about 6 µs of CPU per window of 24 kHz PCM, 3 µs of a quiet one and of G
 from __future__ import annotations
 
 from voice_agent.call.audio import AudioFormat
+from voice_agent.call.input_buffer import Onset
 from voice_agent.call.inputs import VoiceBoundary
 from voice_agent.speech.voice_activity import ABOVE_NOISE, WINDOW_MS, VoiceActivity
 
@@ -87,6 +88,17 @@ class Endpointer:
         self._pending = audio[end:]
         return boundaries
 
+    def go_on(self, before: bytes, onset: Onset) -> None:
+        """Be as at the onset of the utterance that is going on, where this endpointer began.
+
+        Only WebRTC's detector has heard less then: of what was before it, `before`.
+        """
+        size = self._window_bytes
+        for at in range(len(before) % size, len(before), size):
+            self._activity.is_voiced(before[at : at + size])
+        self._activity.noise = onset.noise
+        self._spoken_windows = 0
+
     @property
     def pause_ms(self) -> int:
         """How long the caller has paused inside an utterance; 0 while speaking and while silent."""
@@ -115,7 +127,8 @@ class Endpointer:
         self.spoken_to = self._position
         self._unvoiced = self._spoken_windows = 0
         start = self._position - self._recent.bit_length() * self._window_bytes
-        return VoiceBoundary(True, start, self._position, goes_on=self._cut)
+        onset = Onset(self._position, self._position - self._hear_again(), self._activity.noise)
+        return VoiceBoundary(True, start, self._position, goes_on=self._cut, onset=onset)
 
     def _stop(self) -> VoiceBoundary:
         self._speaking = False
@@ -130,3 +143,7 @@ class Endpointer:
     def _may_start(self) -> bool:
         """Whether an utterance starts now that enough windows are voiced."""
         return True
+
+    def _hear_again(self) -> int:
+        """An utterance has started: how many bytes before here its judge begins to hear it anew."""
+        return 0

@@ -1,7 +1,8 @@
 """Endpointing for `semantic_vad`: a model confirms that it is speech, and how long a pause may be is told from outside.
 
 WebRTC's detector and the levels (`voice_activity`) find what may be speech; Silero's model, where it is installed, is
-asked only then, so that silence and steady noise cost nothing more. It begins with what came just before. ::
+asked only then, so that silence and steady noise cost nothing more. It begins with what came just before, and with
+the start of an utterance once more. ::
 
                  may be speech: asked             3 of 5 windows voiced and the model agrees
     SILENT, model not asked <──> SILENT, model asked ───────────────────────────────────────> SPEAKING, model asked
@@ -15,8 +16,9 @@ from collections import deque
 from typing import Any
 
 from voice_agent.call.audio import PCM, AudioFormat, to_linear
+from voice_agent.call.input_buffer import Onset
 from voice_agent.call.inputs import VoiceBoundary
-from voice_agent.speech.endpointing import Endpointer
+from voice_agent.speech.endpointing import START_WINDOWS, Endpointer
 from voice_agent.speech.narrowing import narrow
 from voice_agent.speech.silero import SileroModel, SileroStream
 from voice_agent.speech.voice_activity import ABOVE_NOISE as NORMALLY
@@ -24,6 +26,9 @@ from voice_agent.speech.voice_activity import WINDOW_MS
 
 CONTEXT_WINDOWS = 8
 """So many of before it was asked the model gets first: a tenth of a millisecond's work for each two."""
+AGAIN_WINDOWS = CONTEXT_WINDOWS + START_WINDOWS
+"""So many it gets again at the start of an utterance, at most, and then it hears all of it: another pod, which has no
+more of the audio, so comes to the same."""
 ABOVE_NOISE = 1.4
 """What stands out so much may be speech, 3 dB; steady noise does not, so that the model is not asked about it."""
 LIKELY_STARTS = 0.5
@@ -42,8 +47,9 @@ class SemanticEndpointer(Endpointer):
         super().__init__(audio_format, above_noise=NORMALLY if model is None else ABOVE_NOISE, **given)
         self._format = audio_format
         self._stream = SileroStream(model) if model is not None else None
-        self._before: deque[bytes] = deque(maxlen=CONTEXT_WINDOWS)
-        """The last windows, while the model is not asked."""
+        self._before: deque[bytes] = deque(maxlen=AGAIN_WINDOWS)
+        """The last windows, while nobody speaks."""
+        self._again_windows = min(AGAIN_WINDOWS, given["prefix_padding_ms"] // WINDOW_MS)
         self._is_asked = False
 
     def wait(self, silence_ms: int) -> None:
@@ -59,19 +65,36 @@ class SemanticEndpointer(Endpointer):
         stream = self._stream
         if stream is None:
             return voiced
-        if not (voiced or self._recent or self._speaking):
-            self._before.append(window)
+        if self._speaking:
+            likely = stream.hear(self._narrowed(window))
+            return likely >= LIKELY_GOES_ON and (voiced or (likely >= SURELY_SPEECH and not self._activity.was_low))
+        self._before.append(window)
+        if not (voiced or self._recent):
             self._is_asked = False
             return False
         if not self._is_asked:
             self._is_asked = True
             stream.forget()
-            stream.hear(b"".join(map(self._narrowed, self._before)))
-            self._before.clear()
-        likely = stream.hear(self._narrowed(window))
-        if self._speaking:
-            return likely >= LIKELY_GOES_ON and (voiced or (likely >= SURELY_SPEECH and not self._activity.was_low))
+            stream.hear(self._narrowed(b"".join(list(self._before)[-CONTEXT_WINDOWS - 1 : -1])))
+        stream.hear(self._narrowed(window))
         return voiced
+
+    def _hear_again(self) -> int:
+        """From so little before that the call still has it: where the model is in its windows of 32 ms hangs on it."""
+        if self._stream is None:
+            return 0
+        before = b"".join(list(self._before)[-self._again_windows :] if self._again_windows else ())
+        self._before.clear()
+        self._stream.forget()
+        self._stream.hear(self._narrowed(before))
+        return len(before)
+
+    def go_on(self, before: bytes, onset: Onset) -> None:
+        """See `Endpointer.go_on`."""
+        super().go_on(before, onset)
+        if self._stream is not None:
+            self._is_asked = True
+            self._stream.hear(self._narrowed(before[len(before) - onset.known_at + onset.heard_from :]))
 
     def _may_start(self) -> bool:
         return self._stream is None or self._stream.likely >= LIKELY_STARTS

@@ -78,6 +78,15 @@ class VoiceActivity:
         """Windows in a row that were lost."""
         self._most_lost = MAX_LOST_AT_START
 
+    @property
+    def noise(self) -> tuple[int, ...]:
+        """Levels of the quietest windows, of the block of one second before the current one, of that, and its rest."""
+        return self._quietest_before, self._quietest, self._block_left
+
+    @noise.setter
+    def noise(self, noise: tuple[int, ...]) -> None:
+        self._quietest_before, self._quietest, self._block_left = noise
+
     def is_voiced(self, window: bytes) -> bool:
         """Judge the next `WINDOW_MS`."""
         is_pcm = self._format is PCM

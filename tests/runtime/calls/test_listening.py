@@ -14,6 +14,7 @@ from tests.call.calls import FRAME, emitted, manual_call, moved, new_call
 from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
 from tests.runtime.calls.test_streamed_transcription import FrameEar, heard_by
+from tests.speech.test_semantic_endpointing import in_noise
 from tests.waiting import until
 from voice_agent.call import input_audio
 from voice_agent.call.audio import PCM
@@ -31,11 +32,12 @@ from voice_agent.call.inputs import (
 )
 from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
-from voice_agent.runtime.calls import listening
+from voice_agent.runtime.calls import listening, turn_ending
 from voice_agent.runtime.calls.early_transcription import AHEAD_MS, EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import HELD_SPEECH_MS, MAX_EARLY_BYTES
 from voice_agent.runtime.calls.muted import MUTED_S, notice_silence
 from voice_agent.runtime.calls.turn_ending import AGAIN_PAUSE_MS, YOUNG_MS
+from voice_agent.speech import silero
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)
@@ -107,6 +109,34 @@ async def test_a_take_over_in_an_utterance_moves_no_boundary(cut_ms: int) -> Non
         hear(green, cut_ms, 8000)
         assert len(undisturbed()) == 3
         assert is_near(before + turns(green.call), undisturbed())
+
+
+@pytest.mark.skipif(not silero.is_installed(), reason="needs the extra natural")
+@pytest.mark.parametrize("kind", ["hiss", "voices"])
+@pytest.mark.parametrize("cut_ms", [3700, 4200, 4700])
+async def test_a_take_over_in_noise_moves_nothing(cut_ms: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How loud it was before is in the record: the turn ends where it would have, and the ear gets the same."""
+    monkeypatch.setattr(turn_ending, "ready_model", silero.silero_model)
+    audio = in_noise(kind)[: PCM.size(6400)]
+    pieces = [AppendAudio(audio[at : at + len(FRAME)]) for at in range(0, len(audio), len(FRAME))]
+    found = []
+    for before in (len(pieces), cut_ms // 20):
+        detection = {"type": "semantic_vad", "create_response": False}
+        async with alone(new_call(audio={"input": {"turn_detection": detection}})) as blue:
+            for piece in pieces[:before]:
+                blue.live.receive_event(piece)
+            told = turns(blue.call)
+            blue.live.feed(HandoffPlanned())
+            async with alone(moved(blue.call)) as green:
+                green.live.resume_work()
+                for piece in pieces[before:]:
+                    green.live.receive_event(piece)
+                told += turns(green.call)
+                await turns_pass()
+                assert isinstance(green.agent, Recogniser)
+                found.append((told, green.agent.asked[-1:]))
+    assert found[0] == found[1]
+    assert [kind.rpartition("_")[2] for kind, _ in found[0][0]][:2] == ["started", "stopped"]
 
 
 async def test_a_take_over_does_not_make_a_turn_longer_than_it_may_be() -> None:

@@ -151,8 +151,18 @@ class Listening:
         if self.endpointer is None or not buffer.speaking or detection is None:
             return
         size_bytes = self._call.session.input_format.size(detection.unfinished_silence_ms + SETTLE_MS)
-        saved = bytes(buffer.audio[-size_bytes:])
-        self.restart(at_bytes=buffer.position - len(saved))
+        onset = buffer.onset
+        if (
+            onset is not None
+            and buffer.start <= onset.heard_from
+            and 0 <= buffer.position - onset.known_at <= size_bytes
+        ):
+            before, saved = buffer.parted(onset.known_at)
+            self.restart(at_bytes=onset.known_at)
+            self.endpointer.go_on(before, onset)
+        else:
+            saved = bytes(buffer.audio[-size_bytes:])
+            self.restart(at_bytes=buffer.position - len(saved))
         if isinstance(self.endpointer, SemanticEndpointer):
             # A pause in what was saved is judged once it is known what was said before it.
             self.endpointer.wait(detection.unfinished_silence_ms)
