@@ -9,7 +9,7 @@ import pytest
 
 from tests.call.calls import FRAME, beside_speech, emitted, feed, item_id, response_id, spoken_turn, types
 from tests.call.engine import act, done, engine_call, first, kinds, ledger_of, said, speak, taken_over
-from voice_agent.call import conversation, inputs
+from voice_agent.call import conversation, events, inputs
 from voice_agent.call.agent_acts import MAX_ACTS, MAX_AGENT_EVENT_BYTES, MAX_TIMERS
 from voice_agent.call.agent_ledger import ActStatus, SaidPiece, pieces_of, played
 from voice_agent.call.closing import MAX_REASON_BYTES
@@ -131,6 +131,15 @@ def test_pieces_of_a_speech_are_its_own() -> None:
     feed(call, inputs.SpeechEnded(first(call).number, "b"))
     said(call, "c", "Three. ")
     assert [[piece.text for piece in pieces(call, key)] for key in "abc"] == [["One. "], ["Two. More. "], ["Three. "]]
+
+
+def test_audio_of_the_next_speech_that_says_nothing_is_no_piece_of_the_one_before() -> None:
+    """It is where that ends in the text, and behind it in the audio."""
+    call = asked_call()
+    said(call, "a", "One. ", SECOND)
+    speak(call, "b", "", SECOND)
+    feed(call, inputs.ResponseText(response_id(1), ""), inputs.ResponseAudio(response_id(1), SECOND))
+    assert [piece.text for piece in pieces(call, "a")] == ["One. "]
 
 
 def test_audio_that_says_nothing_written_is_a_piece() -> None:
@@ -300,15 +309,18 @@ def test_an_event_of_the_agents_own_is_numbered_as_any() -> None:
     """One that is none of its own, or too large, is refused."""
     call = engine_call(started=False)
     number = first(call).number
-    large = {"type": "agent.large", "x": "x" * MAX_AGENT_EVENT_BYTES}
+    rest = MAX_AGENT_EVENT_BYTES - len(events.pack({"type": "agent.large", "x": ""}))
+    large, largest = ({"type": "agent.large", "x": "x" * size} for size in (rest + 1, rest))
     effects = feed(
         call,
         inputs.AgentEventSent(number, "a", {"type": "agent.card", "title": "Hi"}),
         inputs.AgentEventSent(number, "b", {"type": "response.done"}),
         inputs.AgentEventSent(number, "c", large),
+        inputs.AgentEventSent(number, "d", largest),
     )
-    assert emitted(call) == [{"type": "agent.card", "title": "Hi"}]
-    assert [act(call, key).status for key in "abc"] == [ActStatus.DONE, ActStatus.REFUSED, ActStatus.REFUSED]
+    assert emitted(call) == [{"type": "agent.card", "title": "Hi"}, largest]
+    done, refused = ActStatus.DONE, ActStatus.REFUSED
+    assert [act(call, key).status for key in "abcd"] == [done, refused, refused, done]
     assert effects == [CountLimit("agent_event_bytes")]
 
 

@@ -175,6 +175,15 @@ def test_a_barge_in_interrupts_the_handler_and_is_told() -> None:
     assert call.response is None
 
 
+def test_a_barge_in_on_what_is_only_written_is_told() -> None:
+    """Nothing of it is played, so nothing is cut; and still it is not said to its end."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({"output_modalities": ["text"]}))
+    speak(call, "reply", "One two three four.")
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), now_ms=500)
+    assert kinds(call) == ["asked", "interrupted"]
+
+
 def test_what_a_cancelled_reply_asked_for_is_known_until_its_event_is_over() -> None:
     """Its handler may come again on another pod, after it opened a response of its own."""
     call = engine_call()

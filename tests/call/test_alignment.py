@@ -56,6 +56,11 @@ def test_a_word_that_is_being_said_ends_where_it_does_in_its_script(text: str, w
     assert said_to(text, alignment, 10_000) == len(text)
 
 
+def test_a_piece_of_which_more_is_being_made_is_longer_than_what_there_is() -> None:
+    """By a millisecond at least, however short its text."""
+    assert alignment_of(Piece(is_partial=True), "a", 1050)[-1] == [1051, 1]
+
+
 @pytest.mark.parametrize(("speed", "at"), [(0.25, 0), (1.0, 14), (1.5, 19)])
 def test_a_voice_that_tells_of_no_words_says_as_many_as_its_speed_lets_it(speed: float, at: int) -> None:
     """Fifteen characters a second at the usual speed, as long as more is being made."""

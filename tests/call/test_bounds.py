@@ -231,6 +231,8 @@ def test_an_utterance_is_cut_where_a_buffer_is_full(over_bytes: int) -> None:
     assert call.input_audio.speaking is not bool(over_bytes)
     assert (CountLimit("turn_bytes") in effects) is bool(over_bytes)
     assert (ResetEndpointing() in effects) is bool(over_bytes)
+    if call.clips.latest is not None:
+        assert call.clips.latest.said_bytes == 0, "it is not known where the caller paused"
 
 
 def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,12 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 
 
+def test_who_begins_with_a_sample_alone_has_begun() -> None:
+    """One of G.711 is a byte."""
+    audio = {"input": {"format": {"type": "audio/pcmu"}, "turn_detection": None}}
+    assert feed(new_call(audio=audio), inputs.AppendAudio(b"\xff")) == [SpeechStarted(None)]
+
+
 def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
     """Speech start, stop, commit, the item, and the response that answers it."""
     call = new_call()

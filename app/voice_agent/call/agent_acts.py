@@ -140,11 +140,9 @@ def _new_act(call: CallRecord, ledger: AgentLedger, event: FromEngine, now_ms: i
             return _set_timer(call, ledger, event)
         case AgentEventSent():
             return _send(call, event)
-        case TransferAsked(key=key, target=target):
-            _note(call, key, ActKind.TRANSFER)
+        case TransferAsked(target=target):
             return _end_call(call, "transferred", "transferred", now_ms, target=target)
-        case HangUpAsked(key=key, reason=reason):
-            _note(call, key, ActKind.HANG_UP)
+        case HangUpAsked(reason=reason):
             return _end_call(call, "agent", reason or "the agent hung up", now_ms)
         case EventDone() | EventFailed() | SpeechEnded() | OnceDone():
             raise TypeError(f"{type(event).__name__} is no new act")

@@ -28,9 +28,9 @@ class SaidByCaller:
     """Something of it was said but not understood (its transcript is None)."""
     items: int
     """How many of the caller's messages were read; 0: the caller has not said anything."""
-    uncertain: bool = False
+    uncertain: bool
     """An ear doubts something of it."""
-    alternatives: tuple[str, ...] = ()
+    alternatives: tuple[str, ...]
     """What else `text` may have been, likeliest first, for the newest that was spoken; "" if more of it is doubted."""
 
 
