@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -176,6 +177,27 @@ async def test_a_caller_who_goes_on_is_judged_anew() -> None:
         await its.committer.flush(its.live.writer)
         assert ear.asked == 2
         assert len(stopped_ms(connection)) == 1
+
+
+async def test_a_caller_who_goes_on_is_waited_for_until_it_is_known_what_was_said() -> None:
+    """The sentence that was over before the next words is no longer all of it."""
+
+    class OnceEar(SayingEar):
+        async def transcribe(self, clip: Clip) -> str | None:
+            found = await super().transcribe(clip)
+            if self.asked > 1:
+                await asyncio.Event().wait()
+            return found
+
+    call, ear = semantic_call(), OnceEar("I come on Tuesday.")
+    async with alone(call, HintingAgent(ear)) as its:
+        await say(its, 0, STOPS_SPEAKING_MS + FINISHED_SILENCE_MS["auto"] - 40)
+        assert ear.asked == 1
+        await say(its, 5500, 9900)
+        for _ in range(FINISHED_SILENCE_MS["auto"] // 20 + 5):
+            its.live.receive_event(AppendAudio(FRAME))
+            await turns_pass(3)
+        assert (ear.asked, call.input_audio.speaking) == (2, True)
 
 
 async def test_a_pause_that_lasts_over_a_take_over_is_asked_about_once() -> None:

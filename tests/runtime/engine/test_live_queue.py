@@ -37,6 +37,21 @@ async def test_what_nobody_reads_is_dropped_oldest_first() -> None:
     assert await _read(large) == ["d", "e"]
 
 
+async def test_what_was_read_takes_no_room() -> None:
+    """However much that was."""
+    queues: list[LiveQueue[str]] = []
+    one = queue()
+    reader = LiveReader(queues, one)
+    for _ in range(5):
+        one.put("read", 40)
+        assert one.newest == "read"
+        await one.get()
+    one.put("a", 40)
+    one.put("b", 60)
+    end_all(queues)
+    assert await _read(reader) == ["a", "b"]
+
+
 async def test_one_that_says_all_that_the_last_one_did_takes_its_place() -> None:
     """And its size."""
     queues: list[LiveQueue[str]] = []
