@@ -21,6 +21,7 @@ from tests.upgrade.releases import (
 from voice_agent.call import beginnings, writes
 from voice_agent.call.changes import CallWrite, Snapshot
 from voice_agent.call.completeness import KEPT
+from voice_agent.call.input_buffer import Onset
 from voice_agent.call.item_order import Entry, are_as_packed
 from voice_agent.call.record import CallRecord
 
@@ -54,6 +55,15 @@ def test_the_release_before_does_not_know_what_is_newest_and_keeps_it() -> None:
     assert {name: write.fields[name] for name in NEWEST_FIELDS} == newest
     before, after = (orjson.loads(fields["response"]) for fields in (held.fields, write.fields))
     assert {name: after[name] for name in NEWEST_OF_RESPONSE} == {name: before[name] for name in NEWEST_OF_RESPONSE}
+
+
+def test_an_onset_of_which_a_newer_release_says_more_is_known() -> None:
+    """What this one knows of it stands in front."""
+    held = recorded("schema-2")
+    held.fields["input_audio"] = held.fields["input_audio"].replace(b" 0 3 ", b" 1 3 ")  # The caller is speaking.
+    held.fields["onset"] = b"[48000,35520,45,45,12,7]"
+    call, _ = written_by(Release.THIS, held)
+    assert call.input_audio.onset == Onset(48000, 35520, (45, 45, 12))
 
 
 def test_the_release_after_adds_something_everywhere() -> None:

@@ -16,7 +16,7 @@ class Onset:
     known_at: int
     heard_from: int
     """From where on the model that tells speech apart has heard it; `known_at` without a model."""
-    noise: tuple[int, ...]
+    noise: tuple[int, int, int]
     """See `speech.voice_activity.VoiceActivity.noise`."""
 
 

@@ -228,8 +228,9 @@ def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: lis
         first_n=int(first_n),
     )
     if fields.get("onset") and speaking == "1":
-        known_at, heard_from, *noise = orjson.loads(fields["onset"])
-        call.input_audio.onset = Onset(known_at, heard_from, tuple(noise))
+        # A newer release may say more.
+        known_at, heard_from, quietest_before, quietest, block_left, *_ = orjson.loads(fields["onset"])
+        call.input_audio.onset = Onset(known_at, heard_from, (quietest_before, quietest, block_left))
     kept = Kept.unpack(fields)
     if kept is not None and len(audio) != kept.utterance_bytes:
         # It is not known which part is left, and a client that sends again must begin where something is missing.

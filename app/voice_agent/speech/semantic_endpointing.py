@@ -80,7 +80,7 @@ class SemanticEndpointer(Endpointer):
         return voiced
 
     def _hear_again(self) -> int:
-        """From so little before that the call still has it: where the model is in its windows of 32 ms hangs on it."""
+        """From no further back than the call keeps audio: so another pod hears the same, in the same steps of 32 ms."""
         if self._stream is None:
             return 0
         before = b"".join(list(self._before)[-self._again_windows :] if self._again_windows else ())

@@ -79,12 +79,12 @@ class VoiceActivity:
         self._most_lost = MAX_LOST_AT_START
 
     @property
-    def noise(self) -> tuple[int, ...]:
-        """Levels of the quietest windows, of the block of one second before the current one, of that, and its rest."""
+    def noise(self) -> tuple[int, int, int]:
+        """The quietest window's level in the block of one second before, and in this one; windows left of this one."""
         return self._quietest_before, self._quietest, self._block_left
 
     @noise.setter
-    def noise(self, noise: tuple[int, ...]) -> None:
+    def noise(self, noise: tuple[int, int, int]) -> None:
         self._quietest_before, self._quietest, self._block_left = noise
 
     def is_voiced(self, window: bytes) -> bool:
