@@ -179,6 +179,18 @@ def test_what_was_said_without_pieces_is_one() -> None:
     assert pieces(call, "reply") == [SaidPiece("One. ", 0, 0, len(SECOND), is_voiced=False)]
 
 
+def test_a_speech_that_its_handler_ends_early_is_over_on_the_next_pod_too() -> None:
+    """It is not taken for one that the caller interrupted."""
+    call = asked_call()
+    speak(call, "reply", "Hello there.", SECOND)
+    feed(call, inputs.SpeechEnded(first(call).number, "reply", is_complete=False))
+    [item] = [event["item"] for event in emitted(call) if event["type"] == "response.output_item.done"]
+    assert item["status"] == "incomplete"
+    for now in (call, taken_over(call)):
+        assert act(now, "reply").status is ActStatus.DONE
+        assert ledger_of(now).speech is None
+
+
 def test_a_second_speech_closes_the_item_of_the_first() -> None:
     """An agent may leave one without ending it."""
     call = asked_call()

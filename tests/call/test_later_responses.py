@@ -32,6 +32,17 @@ def test_a_response_outside_the_conversation_opens_at_once_where_nothing_is_goin
     assert call.response is not None
 
 
+def test_a_response_that_waited_is_of_no_turn_that_a_bound_cut() -> None:
+    """Nor has turn detection asked for it."""
+    call = engine_call()
+    feed(call, INSIDE, OUTSIDE)
+    [later] = ledger_of(taken_over(call)).later
+    assert (later.of_turn, later.cut) == (False, False)
+    done(call)
+    assert call.response is not None
+    assert not call.response.asked.cut
+
+
 @pytest.mark.parametrize("given", [inputs.DtmfPressed("1"), *append(10)][:1])
 def test_no_event_speaks_into_a_response_outside_the_conversation(given: inputs.Input) -> None:
     """It opens once nothing waits, so what is said unprompted is said to the caller."""

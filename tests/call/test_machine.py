@@ -196,7 +196,7 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
     """Nothing is numbered, counted, saved or under way, in the call or in any part of it."""
     call = CallRecord(
         call_id="call_x",
-        identity=Identity(model="test", created_at_ms=0),
+        identity=Identity(model="test", created_at_ms=0, mirror=False),
         owner=Owner(1, "pod-a", "blue"),
         ids=IdSequence.of("call_x"),
         speech=SpeechLog(),

@@ -22,6 +22,13 @@ def test_of_a_conversation_without_a_reply_the_newest_items_are_read() -> None:
     assert said_since_last_reply([typed("long ago"), *outputs[1:]]).text == "long ago"
 
 
+def test_an_item_without_content_says_nothing() -> None:
+    """As a newer release may keep one."""
+    bare = {"type": "message", "role": "user", "id": "a"}
+    said = said_since_last_reply([typed("one"), bare, {**bare, "content": None}, typed("two")])
+    assert (said.text, said.items) == ("one two", 4)
+
+
 def test_what_an_ear_doubts_is_told_of_all_that_was_said() -> None:
     """What was spoken last may have been something else, within all that was said; a doubt of any of it is one."""
     entries = {

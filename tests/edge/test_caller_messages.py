@@ -9,7 +9,7 @@ import orjson
 import pytest
 from websockets.speedups import apply_mask
 
-from voice_agent.edge.caller_messages import CallerMessage, CallerMessages, MessageKind
+from voice_agent.edge.caller_messages import MAX_JSON_BYTES, CallerMessage, CallerMessages, MessageKind
 from voice_agent.edge.event_ids import EventIds, client_id
 from voice_agent.websocket.frame_reader import LARGE_TEXT_BYTES
 from voice_agent.websocket.frames import payload_start
@@ -83,6 +83,14 @@ def test_an_append_and_nothing_else_gets_no_id(written: str) -> None:
     assert (found.kind, found.number, found.audio_bytes) == (MessageKind.AUDIO, 0, 960)
     named = read.read(text.replace("}", ', "event_id": "mine"}'))
     assert (named.number, sent(named)["event_id"]) == (1, "edge_0123abcd_1_mine")
+
+
+def test_an_event_that_is_just_not_too_long_is_read() -> None:
+    """A byte more, and the pod gets it as it is."""
+    short = '{"type":"response.create","pad":""}'
+    for longer, kind in ((0, MessageKind.EVENT), (1, MessageKind.NOTHING)):
+        text = short[:-2] + "a ".ljust(MAX_JSON_BYTES - len(short) + longer) + short[-2:]
+        assert messages().read(text).kind is kind
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", '{"type":"response.create","event_id":7}', ""])

@@ -192,7 +192,7 @@ def _speech_ended(call: CallRecord, ledger: AgentLedger, event: SpeechEnded) -> 
     act, response = ledger.acts.get(event.key), call.response
     if act is not None and act is ledger.speech and response is not None:
         end_speech(call, response, is_complete=event.is_complete)
-        act.status = ActStatus.DONE
+        act.status = ActStatus.DONE  # Also if it was not said to its end: it was the handler that ended it.
     return []
 
 

@@ -37,7 +37,7 @@ class Identity:
 
     model: str
     created_at_ms: int
-    mirror: bool = False
+    mirror: bool
     """The agent is `loopback`: appended frames come straight back."""
     api_key_hash: str = ""
     call_key_hash: str = ""

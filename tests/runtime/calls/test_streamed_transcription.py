@@ -137,6 +137,31 @@ async def test_what_is_not_understood_yet_is_no_text() -> None:
         assert await understood(its) == [None]
 
 
+@pytest.mark.parametrize(("of_session", "heard_in"), [("de", "de"), (None, "fr")])
+async def test_an_utterance_is_heard_in_the_sessions_language_or_else_the_agents(
+    of_session: str | None, heard_in: str
+) -> None:
+    """Each of its pieces says so."""
+    languages: set[str | None] = set()
+
+    class Noting(FrameEar):
+        async def listen(self, frames: AsyncIterator[Clip]) -> AsyncIterator[Transcript]:
+            async for frame in frames:
+                languages.add(frame.language)
+            yield Transcript("well")
+
+    agent = agent_with(Noting())
+    agent.language = "fr"
+    async with alone() as its:
+        its.live.listening = Listening(its.call, agent, its.live.feed, its.clock, its.observer)
+        if of_session is not None:
+            transcription = {"transcription": {"model": "ear", "language": of_session}}
+            its.live.receive_event(UpdateSession({"audio": {"input": transcription}}))
+        await say(its, part(0, 4000))
+        assert await understood(its) == ["well"]
+    assert languages == {heard_in}
+
+
 async def test_the_next_utterance_is_one_of_its_own() -> None:
     """Also while the ear has not answered for the one before it."""
     ear = FrameEar()

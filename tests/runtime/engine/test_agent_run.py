@@ -26,9 +26,11 @@ from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Interrupted, Started, Timer, ToolResult
 from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
+from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
 from voice_agent.runtime.engine.agent_steps import BLOCKED_S
 from voice_agent.runtime.engine.apology import WORDS
+from voice_agent.runtime.engine.audio_pacer import CHUNK_MS
 from voice_agent.runtime.engine.voicing import VOICE_LOADS_WITHIN_S
 from voice_agent.runtime.engine.work import NoEvent
 
@@ -357,6 +359,38 @@ async def test_who_waits_for_a_voice_to_load_is_not_silent() -> None:
         its.clock.now_s += SILENT_S
         its.live.responder.stop_silent()
         assert its.call.response is None
+
+
+async def test_a_long_sentence_waits_for_a_store_that_is_behind() -> None:
+    """Within one sentence, too, no more of it is held than may be; the rest is said once there is room."""
+    voice = SpellingVoice(ms_a_char=10_000)
+
+    async def say(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Good morning to you all.")
+
+    async with alone(engine_call(), Acting(when(Asked, say), voice)) as its:
+        await begun(its)
+        await its.live.writer.pause_writes()
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.live.writer.is_backlogged)
+        await turns_pass(500)
+        assert its.call.outbox.unsaved_bytes < MAX_UNSAVED_BYTES + PCM.size(CHUNK_MS) * 2
+        its.live.writer.resume_writes()
+        await settled(its)
+
+
+async def test_a_task_that_is_closed_runs_no_agent_again() -> None:
+    """As at the end of an interpreter: nothing is taken for a fault of the agent."""
+    async with alone(engine_call(), agent := Acting()) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        assert isinstance(its.live.responder, AgentRun)
+        driving = its.live.responder._drive()
+        driving.send(None)
+        assert agent.runs == 2, "the task of the call, and this one"
+        driving.close()
+        assert ("agent_fault", "raised") not in its.observer.counts
 
 
 async def test_an_agent_that_returns_before_the_end_is_told_of_and_run_again() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from tests.runtime.alone import Alone, alone, turns_pass
-from tests.runtime.engine.agents import Acting
+from tests.runtime.engine.agents import Acting, SpellingVoice
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.waiting import until
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import CancelResponse, CreateResponse
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked, Event
-from voice_agent.runtime.engine.agent_run import AgentRun
+from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
 
 
 async def remember(call: Call, event: Event) -> None:
@@ -67,6 +67,37 @@ async def test_a_reply_that_is_cut_while_its_rest_is_said_has_come_as_far() -> N
         assert its.call.response is not None
         its.live.feed(CancelResponse())
         await ends(its)
+
+
+async def test_an_agent_that_waits_until_that_rest_is_said_is_not_silent() -> None:
+    """However long it is: it is the caller who listens."""
+    voice = SpellingVoice(ms_a_char=6000)
+
+    async def go_on(call: Call, event: Event) -> None:
+        if isinstance(event, Asked):
+            async with call.speak() as speech:
+                await speech.text("Hello there. ")
+                await speech.text("Goodbye.")
+
+    snapshots: list[Snapshot] = []
+    async with alone(engine_call(), Acting(go_on, voice)) as its:
+        its.attach()
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.call.response is not None and its.call.response.said.audio_bytes > 0)
+        await its.committer.flush(its.live.writer)
+        snapshots += [found for found in [await its.store.load(its.call.call_id)] if found is not None]
+    async with alone(taken_over(snapshots[0]), Acting(go_on, voice)) as its:
+        its.attach()
+        its.live.resume_work()
+        assert isinstance(its.live.responder, AgentRun)
+        idle = its.live.responder.work.idle
+        began_s = its.clock.now_s
+        longest_s = 0.0
+        while its.call.response is not None:
+            await turns_pass(1)
+            longest_s = max(longest_s, idle.seconds)
+        assert its.clock.now_s - began_s > 2 * SILENT_S
+        assert longest_s < SILENT_S
 
 
 async def test_a_reply_that_is_cut_before_its_handler_has_begun_again_has_come_as_far() -> None:
