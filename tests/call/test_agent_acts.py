@@ -5,6 +5,7 @@ Tests of `agent_ledger`, too.
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from tests.call.calls import FRAME, beside_speech, emitted, feed, item_id, response_id, spoken_turn, types
@@ -16,6 +17,7 @@ from voice_agent.call.closing import MAX_REASON_BYTES
 from voice_agent.call.effects import CloseConnection, CountLimit, InterruptAgent
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
+from voice_agent.call.writes import take_write
 
 SECOND = FRAME * 50
 HEARD = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))
@@ -142,6 +144,11 @@ def test_audio_of_the_next_speech_that_says_nothing_is_no_piece_of_the_one_befor
     assert [piece.text for piece in pieces(call, "a")] == ["One. "]
 
 
+def test_nothing_is_left_of_an_item_that_is_not_there() -> None:
+    """The client has deleted it."""
+    assert played(asked_call().conversation, "item_9") == ("", 0)
+
+
 def test_audio_that_says_nothing_written_is_a_piece() -> None:
     """Music, for example; no empty delta is sent for it."""
     call = asked_call()
@@ -183,9 +190,11 @@ def test_a_speech_that_its_handler_ends_early_is_over_on_the_next_pod_too() -> N
     """It is not taken for one that the caller interrupted."""
     call = asked_call()
     speak(call, "reply", "Hello there.", SECOND)
+    take_write(call, 0)
     feed(call, inputs.SpeechEnded(first(call).number, "reply", is_complete=False))
     [item] = [event["item"] for event in emitted(call) if event["type"] == "response.output_item.done"]
     assert item["status"] == "incomplete"
+    assert orjson.loads(take_write(call, 0).fields["act:0"])["status"] == "done"
     for now in (call, taken_over(call)):
         assert act(now, "reply").status is ActStatus.DONE
         assert ledger_of(now).speech is None

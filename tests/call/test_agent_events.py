@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.call.calls import (
@@ -34,6 +35,7 @@ from tests.call.engine import (
 )
 from voice_agent.call import inputs, machine
 from voice_agent.call.agent_events import MAX_WAITING, request_of
+from voice_agent.call.agent_fields import EVENTS
 from voice_agent.call.agent_ledger import AgentEvent, EventKind
 from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import begin
@@ -205,6 +207,18 @@ def test_a_reply_that_was_not_begun_is_never_asked_for_once_it_is_cancelled() ->
     assert kinds(call) == ["started"]
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_reply_is_cancelled_into_which_an_event_before_it_speaks(*, is_over: bool) -> None:
+    """That one is interrupted, unless it has said what it had to say; the reply is not asked for."""
+    call = engine_call(started=False)
+    feed(call, inputs.CreateResponse({}))
+    (said if is_over else speak)(call, "greeting", "Hello.", SECOND)
+    effects = feed(call, inputs.CancelResponse())
+    assert (InterruptAgent(first(call).number) in effects) is not is_over
+    assert first(call).kind is EventKind.STARTED
+    assert "asked" not in kinds(call)
+
+
 def test_a_cancelled_reply_of_which_nothing_was_said_is_no_interruption_to_tell() -> None:
     """Its handler is interrupted all the same."""
     call = engine_call()
@@ -224,6 +238,18 @@ def test_an_item_that_was_said_and_is_truncated_is_told_once() -> None:
     feed(call, inputs.TruncateItem(entry["id"], 0, 250))
     assert kinds(call) == ["interrupted"]
     assert first(call).data == {"item_id": entry["id"]}
+
+
+def test_each_of_two_items_that_were_truncated_is_told() -> None:
+    """Also while the agent has not acknowledged the first."""
+    call = engine_call()
+    for key in ("one", "two"):
+        feed(call, inputs.CreateResponse({}))
+        said(call, key, "Hello there.", SECOND)
+        done(call)
+    spoken = [item["id"] for item in call.conversation.items()]
+    feed(call, *[inputs.TruncateItem(each, 0, 100) for each in (*spoken, *spoken)])
+    assert [event.data for event in ledger_of(call).waiting] == [{"item_id": each} for each in spoken]
 
 
 def test_a_caller_who_speaks_while_the_end_of_a_reply_is_played_interrupts_it() -> None:
@@ -306,6 +332,15 @@ def test_a_timer_for_which_there_is_no_room_waits_for_it() -> None:
     assert kinds(call)[-1] == "timer"
 
 
+def test_one_timer_of_several_comes_with_an_acknowledgement() -> None:
+    """The others wait for their times."""
+    call = engine_call(started=False)
+    number = first(call).number
+    feed(call, inputs.TimerSet(number, "1", "remind", 100), inputs.TimerSet(number, "2", "later", 900))
+    assert SetTimer(900) in done(call, now_ms=200)
+    assert (kinds(call), ledger_of(call).timers) == (["timer"], {"later": 900})
+
+
 def test_a_timer_that_is_overdue_comes_at_the_next_owners_start() -> None:
     """Nobody owned the call when it was due: the runtime is told of a time that has passed."""
     call = engine_call(started=False)
@@ -371,6 +406,20 @@ def test_what_another_release_has_answered_is_not_asked_again() -> None:
     assert kinds(moved) == ["started", "asked"]
     assert ledger_of(moved).acts == {}
     assert ledger_of(moved).waiting[1].data == {"response_id": response_id(2)}
+
+
+def test_what_a_take_over_drops_is_dropped_in_the_store_too() -> None:
+    """Though nothing else is queued: the agent is about to be told of the take-over before."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    older = taken_over(call)
+    waiting = deepcopy(older.agent)
+    feed(older, finish)
+    older.agent = waiting
+    moved = taken_over(older)
+    assert kinds(moved) == ["started"]
+    write = take_write(moved, 0)
+    assert [event["kind"] for event in orjson.loads(write.fields[EVENTS])["waiting"]] == ["started"]
 
 
 def test_an_ended_call_asks_nothing_of_its_agent() -> None:

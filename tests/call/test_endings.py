@@ -13,6 +13,7 @@ def test_the_end_of_a_call_is_told_by_its_record() -> None:
     """Its outcome, the number of its last event, and whom to call next if there is somebody."""
     record = {"outcome": b"agent", "seq": b"41"}
     assert ending(record) == {"outcome": "agent", "last_event_id": "evt_41"}
+    assert ending({}) == {"outcome": "", "last_event_id": "evt_0"}
     told = ending(record | {"outcome": b"transferred", "transfer": b"+49"})
     assert transfer_event(told) == {"event_id": "evt_41", "type": "call.transfer", "target": "+49"}
 

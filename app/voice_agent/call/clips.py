@@ -67,7 +67,3 @@ class KeptClips:
             latest = None
         return [*(clip for clip in (self.answered, latest) if clip is not None), *self.untranscribed.values()]
 
-    def forget(self) -> None:
-        """Drop the audio of all turns."""
-        self.latest = self.answered = None
-        self.untranscribed = {}

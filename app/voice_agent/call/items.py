@@ -134,7 +134,6 @@ def spoken_index(item: Mapping[str, Any]) -> int:
 def _keep_clip(call: CallRecord, item_id: str, audio: bytes) -> HeardClip:
     pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
     entries = [call.speech.add(item_id, piece) for piece in pieces]
-    call.record.mark("counts")
     return HeardClip(item_id, audio, entries[0].n)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.runtime.alone import TimingObserver
+from tests.runtime.alone import TimingObserver, turns_pass
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
 from tests.waiting import until
@@ -141,6 +141,24 @@ async def test_an_attempt_is_never_taken_for_another_turn() -> None:
     its.begin("item_1", HALF)
     ear.may_answer.set()
     assert (await its.transcript_of("item_2", WHOLE)).text == "whole"
+
+
+async def test_an_attempt_that_is_given_up_as_it_ends_tells_nobody() -> None:
+    """Another has begun before the loop came to it."""
+    told: list[str | None] = []
+    ear = Parrot()
+    its = understanding(ear)
+    its.begin("item_1", HALF)
+    its.when_known(told.append)
+    assert its._early is not None
+    _, attempt = its._early
+    ear.may_answer.set()
+    while not attempt.done():
+        await asyncio.sleep(0)
+    its.begin("item_2", WHOLE)
+    await turns_pass()
+    assert (attempt.result().text, told) == ("half", [])
+    its.cancel()
 
 
 async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:

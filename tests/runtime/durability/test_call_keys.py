@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from unittest.mock import AsyncMock, patch
 
+import pytest
+
 from tests.call.calls import new_call
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
@@ -76,6 +78,16 @@ async def test_the_key_of_a_call_that_is_no_longer_this_pods_is_left_alone() -> 
         clock.leap(KEEP_AGAIN_S)
         await until(lambda: not keys._keeping)
     assert (bind.call_count, is_ours) == (1, [])
+
+
+async def test_a_fault_of_ours_is_not_tried_again() -> None:
+    """Only a store may be well again in a second."""
+    keys, call = CallKeys(store := FaultyStore(), LeapingClock(), CountingObserver()), new_call()
+    with patch.object(store, "bind_call_key", side_effect=ValueError("a defect")) as bind:
+        keys.keep(call, lambda: True)
+        with pytest.raises(ValueError, match="defect"):
+            await keys._keeping[call.call_id]
+    assert bind.call_count == 1
 
 
 async def test_a_call_key_lives_as_long_as_its_call() -> None:

@@ -35,7 +35,7 @@ class MovableCall(Protocol):
         """Let something happen to the call."""
 
 
-async def hand_off(live: MovableCall, committer: Committer, *, force: bool = False, to: str = "") -> bool:
+async def hand_off(live: MovableCall, committer: Committer, *, force: bool, to: str) -> bool:
     """Write the call, then close its connection with 1012. Returns whether this has closed it.
 
     It is not closed while the store lacks something of the call, for then another pod would know less than this one;
