@@ -66,4 +66,3 @@ class KeptClips:
         if latest is not None and latest.is_answered and speech.under_memory_pressure:
             latest = None
         return [*(clip for clip in (self.answered, latest) if clip is not None), *self.untranscribed.values()]
-

@@ -21,7 +21,7 @@ from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import AppendAudio, CancelResponse, CreateItem, CreateResponse, VoiceBoundary
 from voice_agent.call.status import Status
-from voice_agent.kit.call import Call, KeyReused
+from voice_agent.kit.call import Call, IdempotencyKey, KeyReused
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Interrupted, Started, Timer, ToolResult
 from voice_agent.kit.speech import SpeechInterrupted
@@ -361,6 +361,30 @@ async def test_who_waits_for_a_voice_to_load_is_not_silent() -> None:
         assert its.call.response is None
 
 
+async def test_who_waits_for_the_store_is_not_silent() -> None:
+    """What is done once is not begun before that is durable."""
+    done: list[str] = []
+
+    async def note(key: IdempotencyKey) -> str:
+        done.append(key)
+        return "done"
+
+    async def act(call: Call) -> None:
+        await call.once("note", note)
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        await its.live.writer.pause_writes()
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.clock.now_s += 2 * SILENT_S
+        its.live.responder.stop_silent()
+        assert (its.call.response is not None, done) == (True, [])
+        its.live.writer.resume_writes()
+        await settled(its)
+        assert len(done) == 1
+
+
 async def test_a_long_sentence_waits_for_a_store_that_is_behind() -> None:
     """Within one sentence, too, no more of it is held than may be; the rest is said once there is room."""
     voice = SpellingVoice(ms_a_char=10_000)
@@ -412,13 +436,14 @@ async def test_an_agent_that_returns_before_the_end_is_told_of_and_run_again() -
         assert its.observer.counts["agent_fault", "returned"] == 2
 
 
-async def test_an_agent_that_raises_before_it_takes_an_event_takes_each_down_once() -> None:
-    """It does not run for ever."""
+@pytest.mark.parametrize("error", [ValueError("broken"), SpeechInterrupted()])
+async def test_an_agent_that_raises_before_it_takes_an_event_takes_each_down_once(error: Exception) -> None:
+    """It does not run for ever, also where it raises what the server raises in handlers."""
 
     class Broken(Acting):
         async def run(self, call: Call) -> None:
             self.runs += 1
-            raise ValueError("broken")
+            raise error
 
     agent = Broken()
     async with alone(engine_call(), agent) as its:

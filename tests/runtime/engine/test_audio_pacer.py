@@ -141,6 +141,20 @@ async def test_what_was_made_is_told_once_in_the_callers_format() -> None:
     assert len(sink.told) > 5
 
 
+async def test_that_no_more_is_made_is_told_though_all_was_sent() -> None:
+    """Of a sentence that came in parts, of which each was a whole chunk."""
+    pacer, sink = pacing()
+    await pacer.begin("one two")
+    for _ in range(2):
+        await pacer.write(speech(CHUNK_MS), PCM, is_partial=True)
+    assert [part.is_partial for part in sink.fed] == [True, True]
+    await pacer.finish()
+    last = sink.fed[-1]
+    assert (last.audio, last.made_bytes, last.is_partial) == (b"", PCM.size(2 * CHUNK_MS), False)
+    await pacer.finish()
+    assert len(sink.fed) == 3
+
+
 async def test_who_begins_again_counts_what_it_says_again() -> None:
     """Though the item is open."""
     pacer, sink = pacing(said("", speech(80)))

@@ -30,6 +30,7 @@ from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
 from voice_agent.runtime.engine.agent_steps import Watched, take_back_group_cancel
 from voice_agent.runtime.engine.apology import apology
+from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
 from voice_agent.runtime.engine.live_input import LiveInput
 from voice_agent.runtime.engine.metering import CallMeter
@@ -205,8 +206,8 @@ class AgentRun:
 
     def _run_raised(self, error: BaseException) -> None:
         """What ended a run. Raises the cancellation of the agent's task."""
-        if is_interruption(error):
-            self._end_interrupted()
+        if is_interruption(error) and self.work.handling is not None:
+            self._end_interrupted(self.work.handling)
             return
         if isinstance(error, asyncio.CancelledError):
             if not self._is_wanted(asyncio.current_task()):
@@ -223,12 +224,9 @@ class AgentRun:
         else:
             self._fail("raised", f"it raised {type(error).__name__}", error)
 
-    def _end_interrupted(self) -> None:
+    def _end_interrupted(self, handling: Handling) -> None:
         """The agent did not handle its interruption, which ends the event. What it changed of its state is kept."""
-        handling = self.work.handling
         self.work.reset()
-        if handling is None:
-            return
         state = None
         with suppress(TypeError, ValueError):
             state = handling.changed_state()

@@ -83,11 +83,7 @@ class HearingNotices:
 
 def _put(queue: LiveQueue[Hearing], hearing: Hearing) -> None:
     newest, size = queue.newest, len(hearing.text or "")
-    if newest is not None and newest.kind is hearing.kind and hearing.kind in _REPLACED:
+    if newest is not None and newest.kind is hearing.kind:  # It says all that the one did that was not read yet.
         queue.replace_newest(hearing, size)
     else:
         queue.put(hearing, size)
-
-
-_REPLACED = frozenset((HearingKind.PARTIAL, HearingKind.PAUSED))
-"""Of these, the next one says all that one did that was not read yet."""

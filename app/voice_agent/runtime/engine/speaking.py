@@ -129,7 +129,7 @@ class SpeechRun:
         pacing, voice, piece = self._work.pacing(response), self._work.voice, response.said.piece
         text, sent_bytes = response.said.text[piece.text_from :], response.said.audio_bytes - piece.audio_from
         said_to = pacing.said_chars(response)
-        if not sent_bytes or voice.deterministic:
+        if voice.deterministic:
             await pacing.begin_again(text, sent_bytes, response)
             await self._voice.say_rest(text, response)
         elif text[said_to:].strip():
