@@ -91,3 +91,43 @@ async def test_what_is_given_instead_of_what_was_forgotten_stands_in_its_place(c
         items = [item["content"][0]["transcript"] for item in its.call.conversation.items()]
     assert left == ["".join(WORDS[:2])]
     assert items == [left[0].strip(), "".join(WORDS[4:])]
+
+
+async def test_what_is_given_whole_is_said_before_anything_is_forgotten() -> None:
+    """Also what of it is shorter than a chunk."""
+    left: list[str] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.audio(sound(WORDS[0])[: PCM.size(250)], PCM, text=WORDS[0])
+            left.append(await speech.forget_unsaid())
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        [entry] = [its.call.conversation.get(item["id"]) for item in its.call.conversation.items()]
+    assert left == [WORDS[0]]
+    assert entry is not None
+    assert entry.audio_ms == 250
+
+
+async def test_a_word_that_was_forgotten_stands_where_it_is_said_again() -> None:
+    """So a caller who interrupts just before has heard none of it."""
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await say(speech, WORDS[:2])
+            await speech.audio(sound(WORDS[2])[: PCM.size(100)], PCM, text=WORDS[2], is_partial=True)
+            await speech.forget_unsaid()
+            await say(speech, WORDS[2:4])
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        [entry] = [its.call.conversation.get(item["id"]) for item in its.call.conversation.items()]
+    assert entry is not None
+    assert entry.alignment is not None
+    at = len("".join(WORDS[:2]))
+    assert [2 * WORD_MS + 100, at] in entry.alignment

@@ -596,6 +596,33 @@ async def test_what_the_client_truncated_was_cut_off() -> None:
         assert heard == [Played("Hello there.", 12 * 60, cut_off=False), Played("Hello", 6 * 60, cut_off=True)]
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_what_was_interrupted_was_cut_off_though_all_that_was_sent_of_it_was_heard(*, deleted: bool) -> None:
+    """There was more to say. Of an item that is gone nothing is known to have been heard."""
+    heard: list[Played] = []
+
+    async def act(call: Call) -> None:
+        try:
+            async with call.speak() as speech:
+                await speech.text("Hello.")
+                await asyncio.Event().wait()
+        except SpeechInterrupted:
+            heard.append(await speech.heard())
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.call.response is not None and its.call.response.said.audio_bytes == PCM.size(6 * 60))
+        its.clock.now_s += 1
+        item_id = its.call.conversation.last_id
+        assert item_id is not None
+        its.live.feed(CancelResponse())
+        if deleted:
+            its.live.feed(DeleteItem(item_id))
+        await settled(its)
+    assert heard == [Played("", 0, cut_off=True) if deleted else Played("Hello.", 6 * 60, cut_off=True)]
+
+
 @pytest.mark.parametrize("words", [[[math.nan, 1]], [[10**30, 1]], [[5000, 1]], [["a", 1]], [[-5, 1]]])
 async def test_words_that_are_none_are_refused(words: Any) -> None:
     """What they say could not be written, or not be read again."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.runtime.alone import Alone, alone, turns_pass
-from tests.runtime.engine.agents import Acting, SpellingVoice
-from tests.runtime.engine.crashes import engine_call, settled, taken_over
+from tests.runtime.engine.agents import Acting, SpellingVoice, spelled
+from tests.runtime.engine.crashes import engine_call, settled, taken_over, whole
 from tests.waiting import until
+from voice_agent.call.audio import PCM
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import CancelResponse, CreateResponse
+from voice_agent.call.record import CallRecord
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked, Event
+from voice_agent.kit.speech import SpeechInterrupted, Spoken
 from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
 
 
@@ -55,6 +60,95 @@ async def test_what_was_interrupted_elsewhere_comes_as_far_again_as_it_came() ->
         its.attach()
         its.live.resume_work()
         await ends(its)
+
+
+async def test_the_rest_of_a_sentence_is_said_to_its_end_while_its_handler_waits() -> None:
+    """Also what of it is shorter than a chunk: nobody knows when the handler goes on."""
+    snapshot = await begun_elsewhere(cancelled=False)
+    async with alone(taken_over(snapshot), Acting(remember)) as its:
+        its.attach()
+        its.live.resume_work()
+        audio_bytes = len(spelled("Hello there. ") + spelled("Goodbye."))
+        await until(lambda: its.call.response is not None and its.call.response.said.audio_bytes == audio_bytes)
+
+
+async def test_of_what_was_begun_elsewhere_the_sentence_that_was_cut_is_not_complete() -> None:
+    """Nor is any that was not sent at all."""
+    seen: list[list[Spoken]] = []
+
+    async def act(call: Call, event: Event) -> None:
+        if isinstance(event, Asked):
+            async with call.speak() as speech:
+                seen.append(list(speech.said))
+                await speech.text("Hello there. ")
+                await speech.text("Goodbye.")
+
+    async def ask(its: Alone) -> None:
+        its.live.feed(CreateResponse({}))
+
+    hello = len(spelled("Hello there. "))
+    tape = await whole(Acting(act), ask)
+    snapshots: list[Snapshot] = []
+    for least in (0, hello):
+        snapshots.append(next(each for each in tape.snapshots if said_bytes(taken_over(each)) > least))
+    seen.clear()
+    for snapshot in snapshots:
+        async with alone(taken_over(snapshot), Acting(act)) as its:
+            its.attach()
+            its.live.resume_work()
+            await settled(its)
+    first, second = seen
+    assert [(piece.text, piece.is_complete) for piece in first] == [("Hello there. ", False)]
+    assert [(piece.text, piece.is_complete) for piece in second] == [("Hello there. ", True), ("Goodbye.", False)]
+    assert first[0].samples < second[0].samples == hello // PCM.sample_bytes
+
+
+def said_bytes(call: CallRecord) -> int:
+    """How much audio of the response there is."""
+    return call.response.said.audio_bytes if call.response is not None else 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_an_interruption_elsewhere_is_raised_where_it_was_and_once(*, leaves: bool) -> None:
+    """After as many sentences as were said; a handler that goes on after it is not interrupted again by leaving."""
+    passed: list[str] = []
+
+    async def act(call: Call, event: Event) -> None:
+        if not isinstance(event, Asked):
+            return
+        try:
+            async with call.speak() as speech:
+                for sentence in ("One. ", "Two. ", "Three. "):
+                    try:
+                        await speech.text(sentence)
+                    except SpeechInterrupted:
+                        if leaves:
+                            return
+                        with pytest.raises(SpeechInterrupted):
+                            await speech.text(sentence)
+                        raise
+                    passed.append(sentence)
+                await asyncio.Event().wait()
+        finally:
+            call.state["passed"] = list(passed)
+
+    async with alone(engine_call(), Acting(act)) as its:
+        its.attach()
+        its.live.feed(CreateResponse({}))
+        await until(lambda: said_bytes(its.call) == len(spelled("One. Two. Three. ")))
+        its.live.responder.cancel()
+        its.live.responder.interrupt = lambda number: None  # type: ignore[method-assign]  # its pod is gone
+        its.live.feed(CancelResponse())
+        await its.committer.flush(its.live.writer)
+        snapshot = await its.store.load(its.call.call_id)
+    assert snapshot is not None
+    passed.clear()
+    async with alone(taken_over(snapshot), Acting(act)) as its:
+        its.attach()
+        its.live.resume_work()
+        await settled(its)
+        assert its.call.dialogue.agent_state == {"passed": ["One. ", "Two. "]}
+        assert ("agent_fault", "raised") not in its.observer.counts
 
 
 async def test_a_reply_that_is_cut_while_its_rest_is_said_has_come_as_far() -> None:
