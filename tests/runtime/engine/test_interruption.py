@@ -101,6 +101,15 @@ async def test_who_is_interrupted_and_cancelled_at_once_is_cancelled() -> None:
     assert [type(error) for error in handler.raised] == [asyncio.CancelledError]
 
 
+async def test_an_error_that_comes_before_an_interruption_is_raised_as_it_is() -> None:
+    """Only the cancellation that is its own is taken back."""
+    interruption, task = Interruption(), asyncio.create_task(forever())
+    interruption.raise_in(task)
+    error = ValueError()
+    assert interruption.converted(error) is error
+    assert is_interruption(interruption.converted(asyncio.CancelledError()))
+
+
 def test_a_group_of_other_errors_is_no_interruption() -> None:
     """Nor is one in which another error is among them."""
     assert is_interruption(ExceptionGroup("", [SpeechInterrupted(), ExceptionGroup("", [SpeechInterrupted()])]))

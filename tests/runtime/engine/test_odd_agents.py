@@ -602,8 +602,9 @@ async def test_what_was_interrupted_was_cut_off_though_all_that_was_sent_of_it_w
     heard: list[Played] = []
 
     async def act(call: Call) -> None:
+        speech = call.speak()
         try:
-            async with call.speak() as speech:
+            async with speech:
                 await speech.text("Hello.")
                 await asyncio.Event().wait()
         except SpeechInterrupted:

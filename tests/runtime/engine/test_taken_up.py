@@ -19,6 +19,8 @@ from voice_agent.kit.events import Asked, Event
 from voice_agent.kit.speech import SpeechInterrupted, Spoken
 from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
 
+HELLO = spelled("Hello there. ")
+
 
 async def remember(call: Call, event: Event) -> None:
     """Changes its state once it speaks, and says two sentences."""
@@ -62,50 +64,58 @@ async def test_what_was_interrupted_elsewhere_comes_as_far_again_as_it_came() ->
         await ends(its)
 
 
+async def say(call: Call, event: Event) -> None:
+    """Says two sentences."""
+    if isinstance(event, Asked):
+        async with call.speak() as speech:
+            await speech.text("Hello there. ")
+            await speech.text("Goodbye.")
+
+
+async def snapshot_after(audio_bytes: int) -> Snapshot:
+    """The record of a call whose pod is gone while it says these; more than so much audio was sent."""
+
+    async def ask(its: Alone) -> None:
+        its.live.feed(CreateResponse({}))
+
+    tape = await whole(Acting(say), ask)
+    return next(each for each in tape.snapshots if said_bytes(taken_over(each)) > audio_bytes)
+
+
+def said_bytes(call: CallRecord) -> int:
+    """How much audio of the response there is."""
+    return call.response.said.audio_bytes if call.response is not None else 0
+
+
 async def test_the_rest_of_a_sentence_is_said_to_its_end_while_its_handler_waits() -> None:
     """Also what of it is shorter than a chunk: nobody knows when the handler goes on."""
-    snapshot = await begun_elsewhere(cancelled=False)
+    snapshot = await snapshot_after(len(HELLO))
     async with alone(taken_over(snapshot), Acting(remember)) as its:
         its.attach()
         its.live.resume_work()
-        audio_bytes = len(spelled("Hello there. ") + spelled("Goodbye."))
-        await until(lambda: its.call.response is not None and its.call.response.said.audio_bytes == audio_bytes)
+        await until(lambda: said_bytes(its.call) == len(HELLO + spelled("Goodbye.")))
 
 
 async def test_of_what_was_begun_elsewhere_the_sentence_that_was_cut_is_not_complete() -> None:
     """Nor is any that was not sent at all."""
     seen: list[list[Spoken]] = []
 
-    async def act(call: Call, event: Event) -> None:
+    async def look(call: Call, event: Event) -> None:
         if isinstance(event, Asked):
             async with call.speak() as speech:
                 seen.append(list(speech.said))
                 await speech.text("Hello there. ")
                 await speech.text("Goodbye.")
 
-    async def ask(its: Alone) -> None:
-        its.live.feed(CreateResponse({}))
-
-    hello = len(spelled("Hello there. "))
-    tape = await whole(Acting(act), ask)
-    snapshots: list[Snapshot] = []
-    for least in (0, hello):
-        snapshots.append(next(each for each in tape.snapshots if said_bytes(taken_over(each)) > least))
-    seen.clear()
-    for snapshot in snapshots:
-        async with alone(taken_over(snapshot), Acting(act)) as its:
+    for sent_bytes in (0, len(HELLO)):
+        async with alone(taken_over(await snapshot_after(sent_bytes)), Acting(look)) as its:
             its.attach()
             its.live.resume_work()
             await settled(its)
     first, second = seen
     assert [(piece.text, piece.is_complete) for piece in first] == [("Hello there. ", False)]
     assert [(piece.text, piece.is_complete) for piece in second] == [("Hello there. ", True), ("Goodbye.", False)]
-    assert first[0].samples < second[0].samples == hello // PCM.sample_bytes
-
-
-def said_bytes(call: CallRecord) -> int:
-    """How much audio of the response there is."""
-    return call.response.said.audio_bytes if call.response is not None else 0
+    assert first[0].samples < second[0].samples == len(HELLO) // PCM.sample_bytes
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -123,12 +133,14 @@ async def test_an_interruption_elsewhere_is_raised_where_it_was_and_once(*, leav
                         await speech.text(sentence)
                     except SpeechInterrupted:
                         if leaves:
-                            return
+                            break
                         with pytest.raises(SpeechInterrupted):
                             await speech.text(sentence)
                         raise
                     passed.append(sentence)
-                await asyncio.Event().wait()
+                else:
+                    await asyncio.Event().wait()
+            passed.append("left")
         finally:
             call.state["passed"] = list(passed)
 
@@ -147,7 +159,7 @@ async def test_an_interruption_elsewhere_is_raised_where_it_was_and_once(*, leav
         its.attach()
         its.live.resume_work()
         await settled(its)
-        assert its.call.dialogue.agent_state == {"passed": ["One. ", "Two. "]}
+        assert its.call.dialogue.agent_state == {"passed": ["One. ", "Two. ", *["left"] * leaves]}
         assert ("agent_fault", "raised") not in its.observer.counts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -368,6 +369,44 @@ async def test_to_a_voice_an_interruption_is_a_cancellation(how: str, made_of_it
     with pytest.raises(SpeechInterrupted if work.is_interrupted else asyncio.CancelledError):
         await task
     assert seen == [asyncio.CancelledError]
+
+
+async def test_who_was_interrupted_stays_so_though_the_voice_waits_on_and_is_cancelled() -> None:
+    """What comes later is only what became of that."""
+    waits, seen = asyncio.Event(), []
+
+    async def say(utterance: Utterance) -> AsyncIterator[Any]:
+        for _ in range(2):
+            try:
+                waits.set()
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError as error:
+                seen.append(type(error))
+        yield SECOND
+
+    work = Interruptible(MadeVoice(say))
+    task = asyncio.create_task(awaited(work))
+    for is_interrupted in (True, False):
+        await waits.wait()
+        waits.clear()
+        work.is_interrupted = is_interrupted
+        task.cancel()
+    with pytest.raises(SpeechInterrupted):
+        await task
+    assert seen == [asyncio.CancelledError] * 2
+
+
+async def test_what_was_to_be_a_generator_is_closed() -> None:
+    """Nobody is told that it was never awaited."""
+    made: list[Any] = []
+
+    def say(utterance: Utterance) -> Any:
+        made.append(no_generator(utterance))
+        return made[-1]
+
+    with pytest.raises(VoiceFailed):
+        await said(MadeVoice(say))
+    assert [inspect.getcoroutinestate(each) for each in made] == [inspect.CORO_CLOSED]
 
 
 async def test_a_voice_that_is_not_wanted_any_more_is_closed() -> None:

@@ -186,7 +186,6 @@ class SpeechRun:
         self._work.stages.worded()
         with self._work.waiting():
             if not settings_of(self._work.call).wants_audio:
-                self._voice.begun += 1
                 self._handling.drop_prepared()
                 self._work.feed(ResponseText(response.response_id, new, voiced=True))
                 await self._work.wait_for_capacity()
@@ -308,7 +307,6 @@ class SpeechRun:
     def _drop_unsaid(self) -> None:
         """Nothing will say it: the item ends with what was said."""
         if self._own.unsaid.strip():
-            self._own.is_open = False
             self._work.drop_audio()
             self._work.feed(ResponseDiverged(self._response.response_id, None))
         self._own.unsaid = ""
