@@ -25,7 +25,7 @@ from voice_agent.call.inputs import CancelResponse, CreateItem, CreateResponse, 
 from voice_agent.kit.call import Call
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Started, Timer
-from voice_agent.kit.speech import Played, SpeechInterrupted
+from voice_agent.kit.speech import Played, Speech, SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.engine.handling import ActRefused
@@ -602,13 +602,14 @@ async def test_what_was_interrupted_was_cut_off_though_all_that_was_sent_of_it_w
     heard: list[Played] = []
 
     async def act(call: Call) -> None:
-        speech = call.speak()
+        said: list[Speech] = []
         try:
-            async with speech:
+            async with call.speak() as speech:
+                said.append(speech)
                 await speech.text("Hello.")
                 await asyncio.Event().wait()
         except SpeechInterrupted:
-            heard.append(await speech.heard())
+            heard.append(await said[0].heard())
 
     async with alone(engine_call(), Acting(when(Asked, act))) as its:
         await begun(its)
