@@ -9,8 +9,10 @@ import orjson
 import pytest
 from websockets.speedups import apply_mask
 
-from voice_agent.edge.caller_messages import MAX_JSON_BYTES, CallerMessage, CallerMessages, MessageKind
-from voice_agent.edge.event_ids import EventIds, client_id
+from voice_agent.edge.caller_messages import MAX_JSON_BYTES, CallerMessage, CallerMessages, MessageKind, TooMuchJson
+from voice_agent.edge.event_ids import MAX_ID_CHARS, EventIds, client_id
+from voice_agent.edge.long_messages import LongMessage
+from voice_agent.protocol.realtime import LARGE_MESSAGE, MAX_COMMAS
 from voice_agent.websocket.frame_reader import LARGE_TEXT_BYTES
 from voice_agent.websocket.frames import payload_start
 
@@ -34,6 +36,16 @@ def test_an_id_of_ours_tells_the_clients(own: str | None) -> None:
     assert (number, ids.number(event_id)) == (1, 1)
     assert client_id(event_id) == own
     assert EventIds("ffffffff").number(event_id) == 0
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_an_id_is_kept_behind_ours_as_far_as_there_is_room(spare: int) -> None:
+    """So that the newest of the client's is known by any of ours; one that is too long is not cut."""
+    ids = EventIds("0123abcd")
+    own = "x" * (MAX_ID_CHARS - len("edge_0123abcd_2-") - spare)
+    ids.next(own)
+    _, behind = ids.next(None)
+    assert behind == ("edge_0123abcd_2" if spare else f"edge_0123abcd_2-{own}")
 
 
 def test_an_id_that_no_edge_gave_is_the_clients() -> None:
@@ -93,6 +105,23 @@ def test_an_event_that_is_just_not_too_long_is_read() -> None:
         assert messages().read(text).kind is kind
 
 
+def test_an_append_may_hold_so_much_besides_its_audio_and_no_more() -> None:
+    """The audio itself does not count."""
+    head, foot = '{"type":"input_audio_buffer.append","audio":"%s","pad":"' % ("A" * 400), '"}'
+    room = MAX_JSON_BYTES - len(LongMessage((head + foot).encode()).json)
+    assert messages().read(head + "a ".ljust(room) + foot).kind is MessageKind.AUDIO
+    with pytest.raises(TooMuchJson):
+        messages().read(head + "a ".ljust(room + 1) + foot)
+
+
+def test_a_long_event_may_hold_so_many_commas_and_no_more() -> None:
+    """They tell how long it takes to read; what is short is read in any case."""
+    for commas, kind in ((MAX_COMMAS, MessageKind.EVENT), (MAX_COMMAS + 1, MessageKind.NOTHING)):
+        text = '{"type":"response.create","pad":[%s1]}' % ("1, " * (commas - 1))
+        assert (text.count(","), len(text) > LARGE_MESSAGE) == (commas, True)
+        assert messages().read(text).kind is kind
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "null", '{"type":"response.create","event_id":7}', ""])
 def test_what_is_no_event_goes_on_as_it_is(text: str) -> None:
     """The pod says what is wrong with it."""
@@ -108,6 +137,7 @@ def test_what_takes_long_or_cannot_be_written_goes_on_as_it_is() -> None:
         assert messages().read(text).kind is MessageKind.NOTHING
     assert messages().read(b"\xff").frame[0] == 0x82
     assert messages().read(b"{").frame[0] == 0x82
+    assert messages().read(b"\xff" * (LARGE_TEXT_BYTES + 1)).frame[0] == 0x82
     assert messages().read("{").frame[0] == messages().read(b"{" * (LARGE_TEXT_BYTES + 1)).frame[0] == 0x81
 
 

@@ -261,6 +261,15 @@ async def test_what_a_failed_write_has_lost_waits_no_longer_and_is_the_end(
     assert [file.name.partition(".")[0] for file in files(folder)] == ["call_b"]
 
 
+def test_a_folder_that_is_closed_has_no_thread(folder: RecordingFolder) -> None:
+    """All is written, and nothing waits any more."""
+    begun(folder)
+    folder.close()
+    assert not folder._thread.is_alive()
+    assert folder.waiting_bytes == 0
+    assert len(files(folder)) == 1
+
+
 def test_names_that_are_fit_for_no_file_are_not_recorded(folder: RecordingFolder) -> None:
     """A store may hold anything."""
     for call_id, claim in (("../x", "c0"), ("call_a", "../c0")):

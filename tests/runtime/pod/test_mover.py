@@ -130,6 +130,30 @@ async def test_places_that_are_named_are_for_those_who_can_be_told(pod: Pod) -> 
     assert [call.went_to for call in calls] == ["", "ws://a:1"]
 
 
+async def test_nobody_is_told_of_a_place_that_was_taken(pod: Pod) -> None:
+    """Who comes after goes where the load balancer sends it."""
+    calls = [Attached(pod, 1), Attached(pod, 2)]
+    handoffs = Handoffs([Destination("ws://a:1", 1)])
+    for call in calls:
+        handoffs.begin(call)  # type: ignore[arg-type]  # as a move sees it
+        await until(lambda: not handoffs.under_way)
+    assert [call.went_to for call in calls] == ["ws://a:1", ""]
+
+
+async def test_a_pod_that_closes_moves_nobody_any_more(pod: Pod) -> None:
+    """Its calls are written and left in the store."""
+    call = Attached(pod, 1, goes_at=-1)
+    mover = pod.heartbeat.requests.mover
+    mover.start(move(10**6, Destination("", 1)))
+    await until(lambda: call.tries)
+    del pod.owned.by_id[call.call.call_id]
+    await pod.close()
+    task = mover._task
+    assert task is not None
+    await until(task.done)
+    assert task.cancelled()
+
+
 async def test_a_call_that_cannot_go_yet_is_tried_again_until_the_deadline(pod: Pod) -> None:
     """Never twice at once, and its place with its new pod is kept for it."""
     slow, never = Attached(pod, 1, goes_at=3), Attached(pod, 2, goes_at=-1)

@@ -159,6 +159,19 @@ async def test_moves_that_are_taken_back_are_made_no_more(its: Rig) -> None:
     assert task.cancelled()
 
 
+async def test_an_evacuation_takes_the_place_of_moves(its: Rig) -> None:
+    """All calls go, then."""
+    pod = pod_of(its)
+    await ask(its, pod, "4f", evacuates=False, destinations=(Destination("", 3),), deadline_s=10**6)
+    await said(its, pod)
+    task = pod.heartbeat.requests.mover._task
+    assert task is not None
+    await ask(its, pod, "50")
+    assert (await said(its, pod)).status == "draining"
+    await until(task.done)
+    pod.drainer.cancel()
+
+
 async def test_what_cannot_be_read_takes_nothing_back(its: Rig) -> None:
     """A newer version may ask in another way; it is logged once."""
     pod = pod_of(its)

@@ -64,8 +64,8 @@ class OperatorRequests:
         news = request is not None and request.request_id != self._applied
         self._of_pod = request
         self._take_up()
-        if request is None or news:
-            self.mover.stop()
+        if request is None:
+            self.mover.stop()  # Another request takes its place, be it a drain.
         if request is not None and news:
             self._applied = request.request_id
             if not request.evacuates:
