@@ -362,27 +362,56 @@ async def test_who_waits_for_a_voice_to_load_is_not_silent() -> None:
 
 
 async def test_who_waits_for_the_store_is_not_silent() -> None:
-    """What is done once is not begun before that is durable."""
+    """What is done once is not begun before that is durable, nor is it told what it gave."""
     done: list[str] = []
 
-    async def note(key: IdempotencyKey) -> str:
-        done.append(key)
-        return "done"
+    async with alone(engine_call(), agent := Acting()) as its:
+
+        async def note(key: IdempotencyKey) -> str:
+            done.append(key)
+            await its.live.writer.pause_writes()
+            return "done"
+
+        async def act(call: Call, event: Event) -> None:
+            if isinstance(event, Asked):
+                done.append(await call.once("note", note))
+
+        agent.act = act
+        await begun(its)
+        await its.live.writer.pause_writes()
+        its.live.feed(CreateResponse({}))
+        for begun_or_done in ([], [f"{its.call.call_id}:asked_2b214230f6c5985c3a596327"]):
+            await until(lambda is_so=begun_or_done: done == is_so)  # type: ignore[misc]
+            await turns_pass()
+            its.clock.now_s += 2 * SILENT_S
+            its.live.responder.stop_silent()
+            assert (its.call.response is not None, done) == (True, begun_or_done)
+            its.live.writer.resume_writes()
+        await settled(its)
+        assert done[1:] == ["done"]
+
+
+async def test_what_an_agent_understood_is_durable_once_that_returns() -> None:
+    """Who waits for that is not silent."""
+    told: list[str] = []
 
     async def act(call: Call) -> None:
-        await call.once("note", note)
+        [item] = call.items
+        await call.transcribed(item["id"], "hello")
+        told.append(item["id"])
 
     async with alone(engine_call(), Acting(when(Asked, act))) as its:
         await begun(its)
         await its.live.writer.pause_writes()
-        its.live.feed(CreateResponse({}))
+        its.live.feed(AppendAudio(bytes(48 * 500), None, (VoiceBoundary(True, 0), VoiceBoundary(False, 48 * 500))))
+        await until(lambda: its.call.agent is not None and not its.call.clips.untranscribed)
         await turns_pass()
         its.clock.now_s += 2 * SILENT_S
         its.live.responder.stop_silent()
-        assert (its.call.response is not None, done) == (True, [])
+        assert (its.call.response is not None, told) == (True, [])
         its.live.writer.resume_writes()
         await settled(its)
-        assert len(done) == 1
+        assert len(told) == 1
 
 
 async def test_a_long_sentence_waits_for_a_store_that_is_behind() -> None:
@@ -565,6 +594,51 @@ async def test_the_end_of_a_call_interrupts_its_handler_and_is_told() -> None:
         await until(lambda: agent.kinds[-1:] == ["Ended"])
 
 
+async def test_a_handler_that_the_end_interrupts_has_the_state_that_it_changed() -> None:
+    """What is kept of it is another matter: the event is not acknowledged."""
+    seen: list[dict[str, object]] = []
+
+    async def change(call: Call) -> None:
+        call.state["asked"] = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append(dict(call.state))
+
+    agent = Acting(when(Asked, change))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.live.finish("timeout")
+        await until(lambda: seen)
+    assert seen == [{"asked": True}]
+
+
+async def test_the_next_event_is_waited_for_once_at_a_time() -> None:
+    """Whoever asks for it a second time is told so at once; whoever waits gets it."""
+
+    class Twice(Acting):
+        async def run(self, call: Call) -> None:
+            self.events.append(await anext(call.events()))
+            waiting = asyncio.ensure_future(anext(call.events()))
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="waited for already"):
+                await anext(call.events())
+            self.events.append(await waiting)
+            await super().run(call)
+
+    agent = Twice()
+    async with alone(engine_call(), agent) as its:
+        its.attach()
+        await until(lambda: agent.kinds == ["Started"])
+        await turns_pass()
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert agent.kinds == ["Started", "Asked"]
+        assert ("agent_fault", "raised") not in its.observer.counts
+
+
 async def test_an_act_outside_an_event_is_refused() -> None:
     """The author is told what to do."""
     raised: list[str] = []
@@ -575,6 +649,8 @@ async def test_an_act_outside_an_event_is_refused() -> None:
                 await call.once("key", _one)
             except NoEvent as error:
                 raised.append(str(error))
+            with pytest.raises(NoEvent):
+                call.state  # noqa: B018  # it raises
             await super().run(call)
 
     async with alone(engine_call(), Early()) as its:

@@ -22,13 +22,20 @@ from tests.waiting import until
 from voice_agent.call.agent_acts import MAX_ACTS
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import CancelResponse, CreateItem, CreateResponse, DeleteItem, Transcribed, TruncateItem
+from voice_agent.call.status import Status
 from voice_agent.kit.call import Call
 from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Started, Timer
 from voice_agent.kit.speech import Played, Speech, SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.runtime.durability.call_writer import FENCED
-from voice_agent.runtime.engine.handling import ActRefused
+from voice_agent.runtime.engine.agent_call import (
+    MAX_ARGUMENTS_CHARS,
+    MAX_NAME_CHARS,
+    MAX_TARGET_CHARS,
+    MAX_TRANSCRIPT_CHARS,
+)
+from voice_agent.runtime.engine.handling import MAX_KEY_CHARS, ActRefused
 
 
 async def answer(call: Call) -> None:
@@ -246,6 +253,55 @@ async def test_a_key_that_cannot_be_kept_is_refused_at_once(
         snapshot = await its.store.load(its.call.call_id)
         assert snapshot is not None
         assert taken_over(snapshot).agent is not None
+
+
+@pytest.mark.parametrize(
+    ("act", "most"),
+    [
+        (lambda call, n: call.call_tool("look", "n" * n, {}), MAX_NAME_CHARS),
+        (lambda call, n: call.call_tool("look", "look", "x" * n), MAX_ARGUMENTS_CHARS),
+        (lambda call, n: call.at("n" * n, 1_000_500), MAX_NAME_CHARS),
+        (lambda call, n: call.once("k" * n, _one), MAX_KEY_CHARS),
+        (lambda call, n: call.transfer("t" * n), MAX_TARGET_CHARS),
+        (lambda call, n: call.transcribed("item_none", "t" * n), MAX_TRANSCRIPT_CHARS),
+    ],
+    ids=["function", "arguments", "timer", "key", "target", "transcript"],
+)
+async def test_a_text_may_be_so_long_and_no_longer(act: Callable[[Call, int], Awaitable[Any]], most: int) -> None:
+    """The author is told at once, and nothing of it is done."""
+    raised: list[str] = []
+
+    async def use(call: Call) -> None:
+        with pytest.raises(ValueError, match=f"{most}"):
+            await act(call, most + 1)
+        raised.append("longer")
+        await act(call, most)
+
+    async with alone(engine_call(), Acting(when(Started, use))) as its:
+        await begun(its)
+        assert raised == ["longer"]
+        assert ("agent_fault", "raised") not in its.observer.counts
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda call: call.send({"type": "response.created"}), lambda call: call.hang_up("\ud800")],
+    ids=["the server's event", "no Unicode"],
+)
+async def test_what_no_client_may_get_is_refused_at_once(act: Callable[[Call], Awaitable[Any]]) -> None:
+    """The call goes on."""
+    raised: list[Exception] = []
+
+    async def use(call: Call) -> None:
+        try:
+            await act(call)
+        except ValueError as error:
+            raised.append(error)
+
+    async with alone(engine_call(), Acting(when(Started, use))) as its:
+        await begun(its)
+        assert len(raised) == 1
+        assert its.call.lifecycle.status is Status.ATTACHED
 
 
 @pytest.mark.parametrize("when_ms", [10**30, -(10**30), math.nan, math.inf, "soon", None])
