@@ -294,6 +294,20 @@ async def test_a_handler_that_was_interrupted_is_interrupted_on_the_next_pod_too
         assert its.call.lifecycle.status is not Status.ENDED
 
 
+async def test_a_reply_that_is_cancelled_before_its_agent_has_seen_it_is_never_asked_for() -> None:
+    """Nobody has begun it, here or on another pod."""
+    agent = Acting()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        its.live.feed(CancelResponse())
+        await settled(its)
+        assert agent.kinds == ["Started"]
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert agent.kinds == ["Started", "Asked"]
+
+
 async def test_an_agent_that_falls_silent_is_given_up() -> None:
     """After half a minute without a sign of it; the caller hears an apology, and the next event is handled."""
     silent = [True]
@@ -381,7 +395,7 @@ async def test_who_waits_for_the_store_is_not_silent() -> None:
         await its.live.writer.pause_writes()
         its.live.feed(CreateResponse({}))
         for begun_or_done in ([], [f"{its.call.call_id}:asked_2b214230f6c5985c3a596327"]):
-            await until(lambda is_so=begun_or_done: done == is_so)  # type: ignore[misc]
+            await until(lambda is_so=begun_or_done: done == is_so)
             await turns_pass()
             its.clock.now_s += 2 * SILENT_S
             its.live.responder.stop_silent()

@@ -30,8 +30,10 @@ from voice_agent.kit.speech import Played, Speech, SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.engine.agent_call import (
+    LATEST_MS,
     MAX_ARGUMENTS_CHARS,
     MAX_NAME_CHARS,
+    MAX_RESULT_BYTES,
     MAX_TARGET_CHARS,
     MAX_TRANSCRIPT_CHARS,
 )
@@ -319,7 +321,45 @@ async def test_a_time_that_is_none_is_refused_at_once(when_ms: Any) -> None:
         await begun(its)
         await its.committer.flush(its.live.writer)
         assert its.live.writer.state is not FENCED
-        assert len(raised) == 1
+        [error] = raised
+        assert "A time is a number" in str(error) or "is no time" in str(error)
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+async def test_so_much_is_kept_of_what_is_done_once_and_no_more(spare: int) -> None:
+    """Who is told that it is too much is told how much it may be."""
+    raised: list[str] = []
+
+    async def give(key: str) -> str:
+        return "x" * (MAX_RESULT_BYTES - len('""') - spare)
+
+    async def act(call: Call) -> None:
+        try:
+            await call.once("note", give)
+        except ValueError as error:
+            raised.append(str(error))
+
+    async with alone(engine_call(), Acting(when(Started, act))) as its:
+        await begun(its)
+    assert [str(MAX_RESULT_BYTES) in told for told in raised] == [True] * -spare
+
+
+async def test_the_latest_time_is_one_and_who_sets_it_waits_for_no_store() -> None:
+    """Nor does who sends an event, as long as the store is not behind."""
+    done: list[str] = []
+
+    async def act(call: Call) -> None:
+        await call.at("remind", LATEST_MS)
+        await call.send({"type": "agent.note"})
+        done.append("both")
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        await its.live.writer.pause_writes()
+        its.live.feed(CreateResponse({}))
+        await until(lambda: done)
+        its.live.writer.resume_writes()
+        await settled(its)
 
 
 # --- reading events and frames ---------------------------------------------------
