@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.runtime.alone import Alone, alone, turns_pass
-from tests.runtime.clocks import StoppedClock
+from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.engine.agents import Acting, SpellingVoice
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.waiting import until
@@ -27,6 +27,7 @@ from voice_agent.kit.events import Asked, Ended, Event, Heard, Interrupted, Star
 from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
+from voice_agent.runtime.engine import agent_run
 from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
 from voice_agent.runtime.engine.agent_steps import BLOCKED_S
 from voice_agent.runtime.engine.apology import WORDS
@@ -458,6 +459,108 @@ async def test_a_task_that_is_closed_runs_no_agent_again() -> None:
         assert agent.runs == 2, "the task of the call, and this one"
         driving.close()
         assert ("agent_fault", "raised") not in its.observer.counts
+
+
+async def test_a_timer_rings_at_its_time_and_no_other_does() -> None:
+    """Another takes its place; with the call it goes."""
+    async with alone(engine_call()) as its:
+        run = its.live.responder
+        assert isinstance(run, AgentRun)
+        rung: list[float] = []
+        clock = run._clock = LeapingClock()
+        run.work.feed = lambda event: rung.append(clock.wall_ms())
+        now_ms = clock.wall_ms()
+        run.set_timer(now_ms + 100_000)
+        run.set_timer(now_ms + 300_000)
+        await turns_pass()
+        clock.leap(250)
+        await turns_pass()
+        assert rung == []
+        clock.leap(50)
+        await until(lambda: rung)
+        assert rung[0] >= now_ms + 300_000
+        for stop in (lambda: run.set_timer(None), run.cancel, lambda: run.ended("timeout")):
+            run.set_timer(clock.wall_ms() + 100_000)
+            await turns_pass()
+            stop()
+            clock.leap(200)
+            await turns_pass()
+        assert len(rung) == 1
+
+
+async def test_a_timer_of_the_next_millisecond_is_waited_for() -> None:
+    """None comes early."""
+    async with alone(engine_call()) as its:
+        run = its.live.responder
+        assert isinstance(run, AgentRun)
+        rung: list[int] = []
+        run.work.feed = lambda event: rung.append(its.clock.wall_ms())
+        now_ms = its.clock.wall_ms()
+        run.set_timer(now_ms + 1)
+        await until(lambda: rung)
+        assert rung == [now_ms + 1]
+
+
+async def test_an_interruption_of_another_event_is_none_of_the_handlers() -> None:
+    """That one is over."""
+    may_go_on = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await may_go_on.wait()
+        call.state["done"] = True
+
+    async with alone(engine_call(), Acting(when(Asked, wait))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.live.responder.interrupt(99)
+        await turns_pass()
+        may_go_on.set()
+        await settled(its)
+        assert its.call.dialogue.agent_state == {"done": True}
+
+
+async def test_who_ends_the_call_is_not_interrupted_by_that() -> None:
+    """It goes on to its end, and is told of the call's."""
+    done: list[str] = []
+
+    async def hang_up(call: Call) -> None:
+        await call.hang_up("bye")
+        await asyncio.sleep(0)
+        done.append("after")
+
+    agent = Acting(when(Asked, hang_up))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: agent.kinds[-1:] == ["Ended"])
+    assert done == ["after"]
+
+
+async def test_an_agent_that_does_not_go_at_the_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had prepared to be said is dropped at once."""
+    monkeypatch.setattr(agent_run, "ENDS_WITHIN_S", 0.01)
+    ended: list[type[BaseException]] = []
+
+    async def act(call: Call, event: Event) -> None:
+        if isinstance(event, Asked):
+            async with call.speak() as speech:
+                speech.prepare("Hello there.")
+                await asyncio.Event().wait()
+        if isinstance(event, Ended):
+            try:
+                await asyncio.Event().wait()
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+
+    async with alone(engine_call(), Acting(act)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.live.responder.prepared_bytes)
+        its.live.finish("timeout")
+        assert its.live.responder.prepared_bytes == 0
+        await until(lambda: ended == [asyncio.CancelledError])
 
 
 async def test_an_agent_that_returns_before_the_end_is_told_of_and_run_again() -> None:

@@ -21,10 +21,20 @@ from tests.runtime.engine.test_agent_run import begun, said, when
 from tests.waiting import until
 from voice_agent.call.agent_acts import MAX_ACTS
 from voice_agent.call.audio import PCM
-from voice_agent.call.inputs import CancelResponse, CreateItem, CreateResponse, DeleteItem, Transcribed, TruncateItem
+from voice_agent.call.inputs import (
+    AppendAudio,
+    CancelResponse,
+    CreateItem,
+    CreateResponse,
+    DeleteItem,
+    Transcribed,
+    TruncateItem,
+    VoiceBoundary,
+)
 from voice_agent.call.status import Status
 from voice_agent.kit.call import Call
-from voice_agent.kit.clip import VoicedAudio
+from voice_agent.kit.clip import Clip, VoicedAudio
+from voice_agent.kit.ear import Ear
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Started, Timer
 from voice_agent.kit.speech import Played, Speech, SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice
@@ -37,6 +47,8 @@ from voice_agent.runtime.engine.agent_call import (
     MAX_TARGET_CHARS,
     MAX_TRANSCRIPT_CHARS,
 )
+from voice_agent.runtime.engine.agent_run import SILENT_S
+from voice_agent.runtime.engine.apology import WORDS
 from voice_agent.runtime.engine.handling import MAX_KEY_CHARS, ActRefused
 
 
@@ -515,6 +527,66 @@ async def test_an_agent_that_falls_silent_before_it_takes_a_request_is_given_up(
         its.live.responder.stop_silent()
         await settled(its)
         assert said(its) == ["Fine."]
+
+
+async def test_an_agent_that_asks_for_no_event_is_given_up() -> None:
+    """It waits for something else, for ever; it is run again, and the next one is tried anew."""
+
+    class Waiting(Acting):
+        async def run(self, call: Call) -> None:
+            self.runs += 1
+            if self.runs <= 2:
+                await asyncio.Event().wait()
+            await super().run(call)
+
+    async def act(call: Call, event: Event) -> None:
+        if isinstance(event, Asked):
+            await answer(call)
+
+    agent = Waiting(act)
+    async with alone(engine_call(), agent) as its:
+        its.attach()
+        its.live.feed(CreateResponse({}))
+        for runs in (1, 2):
+            await until(lambda least=runs: agent.runs == least)
+            its.clock.now_s += SILENT_S - 1
+            its.live.responder.stop_silent()
+            await turns_pass()
+            assert (agent.runs, its.observer.counts.get(("agent_fault", "silent"), 0)) == (runs, runs - 1)
+            its.clock.now_s += 1
+            its.live.responder.stop_silent()
+        assert said(its) == [WORDS]
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert said(its) == [WORDS, "Fine."]
+
+
+async def test_a_reply_that_waits_for_what_was_said_is_not_due_yet() -> None:
+    """An agent that is busy in an event before it keeps nobody waiting, as long as the ear does."""
+    heard = asyncio.Event()
+
+    class SlowEar(Ear):
+        name = "slow"
+
+        async def transcribe(self, clip: Clip) -> str | None:
+            await heard.wait()
+            return "hello"
+
+    async def hang(call: Call, event: Event) -> None:
+        await asyncio.Event().wait()
+
+    agent = Acting(hang)
+    agent.ear = SlowEar()
+    async with alone(engine_call(), agent) as its:
+        its.attach()
+        its.live.feed(AppendAudio(bytes(48 * 500), None, (VoiceBoundary(True, 0), VoiceBoundary(False, 48 * 500))))
+        await until(lambda: agent.kinds == ["Started"])
+        its.clock.now_s += 2 * SILENT_S
+        its.live.responder.stop_silent()
+        assert its.call.response is not None
+        assert not its.call.response.event_number
+        assert ("agent_fault", "silent") not in its.observer.counts
+        heard.set()
 
 
 async def test_a_reply_over_the_engine_is_timed() -> None:

@@ -103,9 +103,8 @@ class AgentRun:
         """Feed `TimersDue` at this time, and at no other; None: not at all."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
-        if when_ms is not None:
-            self._timer = asyncio.create_task(self._ring(when_ms), name=f"{self._call.call_id} timer")
+        ringing = self._ring(when_ms) if when_ms is not None else None
+        self._timer = None if ringing is None else asyncio.create_task(ringing, name=f"{self._call.call_id} timer")
 
     async def _ring(self, when_ms: int) -> None:
         while (left_ms := when_ms - self._clock.wall_ms()) > 0:
@@ -136,12 +135,13 @@ class AgentRun:
         asyncio.get_running_loop().call_later(ENDS_WITHIN_S, self._task.cancel)
 
     def stop_silent(self) -> None:
-        """End an event in whose handler the agent has done nothing for longer than it may, while a reply is due.
+        """End the event in which the agent has done nothing for longer than it may, while a reply is due.
 
-        Be it that the reply is due in a later one. While its voice loads, that is what is waited for.
+        Be it that the reply is due in a later one, or that it has not asked for any. While its voice loads, that is
+        what is waited for.
         """
         work, handling, response = self.work, self.work.handling, self._call.response
-        if handling is None or response is None:
+        if response is None:
             return
         waited_s = (self._clock.wall_ms() - response.asked.started_at_ms) / 1000
         if self.agent.voice is not None and is_loading(self.agent.voice, waited_s):
@@ -149,7 +149,8 @@ class AgentRun:
         if work.idle.seconds < SILENT_S:
             return
         has_waited = waited_s >= SILENT_S
-        if response.event_number == handling.number or (response.event_number and has_waited):
+        is_due_now = handling is not None and response.event_number == handling.number
+        if is_due_now or (response.event_number and has_waited):
             self._fail("silent", f"it did nothing for {SILENT_S:g} s")
             self.cancel()
             self.set_timer(work.ledger.earliest_timer_ms)
@@ -171,6 +172,7 @@ class AgentRun:
             await work.wait_for_event()
             has_ended = work.end.outcome is not None
             view = work.view = AgentCall(work)
+            work.idle.begin()
             try:
                 await self._steps(self.agent.run(view))
                 if work.end.outcome is None:
