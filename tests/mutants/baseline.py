@@ -47,7 +47,7 @@ PARTS = (
 LEFT_OUT = ("tests/runtime/test_cost.py",)
 """Judge by what something costs, and so by what else the machine does."""
 MOST_S = 40.0
-"""Of the tests that run a line, so many seconds' worth are tried on a mutant: the quickest."""
+"""Of the tests that run a line, so many seconds' worth are tried on a mutant: see `Baseline.tests_of`."""
 NOT_COLLECTED = ("-W", "ignore::pytest.PytestUnraisableExceptionWarning")
 """What an earlier test left for the garbage collector is no fault of the one in which it runs."""
 TIMES = "MUTANTS_TIMES"
@@ -98,18 +98,33 @@ class Baseline:
                     known.setdefault(int(line), set()).update(names)
 
     def tests_of(self, mutant: Mutant) -> dict[str, float]:
-        """The tests that might notice, the quickest first, with their seconds, up to `MOST_S`."""
+        """The tests that might notice, with their seconds, up to `MOST_S`: the nearest first, of these the quickest.
+
+        What runs a line of an agent's turn are thousands; the one that is about it is in the folder of its name.
+        """
         first, last = mutant.lines
         lines = self._tests.get(mutant.file, {})
         names = set().union(*(lines.get(line, ()) for line in range(first, last + 1)))
         if mutant.is_default:
             names = set(self.seconds)  # Wherever one is made, which no line of the class shows.
         chosen: dict[str, float] = {}
-        for name in sorted(names & self.seconds.keys(), key=lambda name: (self.seconds[name], name)):
+        for name in sorted(
+            names & self.seconds.keys(), key=lambda name: (_distance(mutant.file, name), self.seconds[name], name)
+        ):
             if chosen and sum(chosen.values()) + self.seconds[name] > MOST_S:
                 break
             chosen[name] = self.seconds[name]
         return chosen
+
+
+def _distance(file: str, test: str) -> int:
+    """How many folders of a file a test's path lacks: 0 for `tests/call/test_x.py` and `app/voice_agent/call/x.py`."""
+    folders = Path(file).parent.parts[2:]
+    found = Path(test.partition("::")[0]).parent.parts[1:]
+    same = 0
+    while same < min(len(folders), len(found)) and folders[same] == found[same]:
+        same += 1
+    return len(folders) - same
 
 
 def fingerprint(*paths: str) -> str:

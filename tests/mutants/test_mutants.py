@@ -15,7 +15,7 @@ import pytest
 
 from tests.mutants import trial
 from tests.mutants.__main__ import choose
-from tests.mutants.baseline import LEFT_OUT, MUTATED, PARTS
+from tests.mutants.baseline import LEFT_OUT, MOST_S, MUTATED, PARTS, Baseline
 from tests.mutants.journal import Journal, explained
 from tests.mutants.mutations import mutants_of
 from tests.mutants.patching import ROOT, patch
@@ -154,6 +154,20 @@ def test_a_test_that_takes_far_too_long_is_told_to_hang(monkeypatch: pytest.Monk
     os.close(reader)
     os.close(writer)
     assert told == [("begins", "quick"), ("begins", "slow"), ("hung", "slow")]
+
+
+def test_the_tests_of_a_file_are_tried_before_those_that_only_run_it() -> None:
+    """They are the ones that may notice; the quickest of them first, and no more than there is time for."""
+    near, slow = "tests/runtime/engine/test_a.py::test_a", "tests/runtime/engine/test_a.py::test_b"
+    far, farther = "tests/runtime/pod/test_p.py::test_p", "tests/call/test_c.py::test_c"
+    seconds = {farther: 0.1, far: 0.1, slow: MOST_S - 1, near: 1.0}
+    file = "app/voice_agent/runtime/engine/agent_run.py"
+    [mutant] = choose("agent_run.py::AgentRun.set_timer | do nothing", None, 0)
+    lines = {str(line): sorted(seconds) for line in range(mutant.lines[0], mutant.lines[1] + 1)}
+    baseline = Baseline([{"passed": seconds, "failed": [], "lines": {file: lines}}])
+    assert list(baseline.tests_of(mutant)) == [near, slow]
+    baseline.seconds[slow] = 2.0
+    assert list(baseline.tests_of(mutant)) == [near, slow, far, farther]
 
 
 def test_what_was_tried_is_not_tried_again_until_it_may_end_otherwise(tmp_path: Path) -> None:

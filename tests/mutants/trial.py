@@ -27,7 +27,7 @@ from tests.mutants.baseline import NOT_COLLECTED
 from tests.mutants.mutations import mutants_of
 from tests.mutants.patching import ROOT, module_of, patch
 
-GRACE_S = 15.0
+GRACE_S = 5.0
 GRACE = 20
 """How much longer a test may take than it did, and by which factor: the machine may be busy."""
 MEMORY_BYTES = 4 * 1024**3
