@@ -34,6 +34,7 @@ from voice_agent.runtime.engine.apology import WORDS
 from voice_agent.runtime.engine.audio_pacer import CHUNK_MS
 from voice_agent.runtime.engine.voicing import VOICE_LOADS_WITHIN_S
 from voice_agent.runtime.engine.work import NoEvent
+from voice_agent.speech.speech_work import WORK, SpeechWork
 
 Act = Callable[[Call, Event], Awaitable[Any]]
 
@@ -486,6 +487,40 @@ async def test_a_timer_rings_at_its_time_and_no_other_does() -> None:
             clock.leap(200)
             await turns_pass()
         assert len(rung) == 1
+
+
+async def test_a_timer_outlives_an_event_that_was_given_up() -> None:
+    """It rings as if the agent had not hung; what an agent has made is made for its call."""
+    works: list[SpeechWork | None] = []
+
+    class HeldClock(StoppedClock):
+        may_go_on = asyncio.Event()
+
+        async def sleep(self, seconds: float) -> None:
+            await self.may_go_on.wait()
+            await super().sleep(seconds)
+
+    async def act(call: Call, event: Event) -> None:
+        works.append(WORK.get())
+        if isinstance(event, Started):
+            await call.at("remind", 1_000_000 + 500_000)
+        if isinstance(event, Asked):
+            await asyncio.Event().wait()
+
+    async with alone(engine_call(), agent := Acting(act)) as its:
+        run = its.live.responder
+        assert isinstance(run, AgentRun)
+        run._clock = HeldClock()
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.clock.now_s += SILENT_S
+        run.stop_silent()
+        assert its.call.response is None
+        its.clock.now_s += 500
+        run._clock.may_go_on.set()
+        await until(lambda: agent.kinds[-1:] == ["Timer"])
+        assert {work.call_id if work is not None else "" for work in works} == {its.call.call_id}
 
 
 async def test_a_timer_of_the_next_millisecond_is_waited_for() -> None:
