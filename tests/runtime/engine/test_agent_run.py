@@ -462,6 +462,22 @@ async def test_a_task_that_is_closed_runs_no_agent_again() -> None:
         assert ("agent_fault", "raised") not in its.observer.counts
 
 
+async def test_an_agent_that_never_asks_is_run_once_more_at_the_end() -> None:
+    """It could tidy up; it does not run for ever."""
+
+    class Indifferent(Acting):
+        async def run(self, call: Call) -> None:
+            self.runs += 1
+
+    agent = Indifferent()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        runs = agent.runs
+        its.live.finish("timeout")
+        await turns_pass(100)
+        assert agent.runs == runs + 1
+
+
 async def test_a_timer_rings_at_its_time_and_no_other_does() -> None:
     """Another takes its place; with the call it goes."""
     async with alone(engine_call()) as its:
