@@ -45,8 +45,6 @@ class SpeechRun:
         self._handling: Handling
         self._act: AgentAct
         self._voice: SpeechVoice
-        self._durable: list[Spoken] = []
-        """What another pod has said of it."""
         self._own = OwnAudio()
         self._again = SaidAgain("")
         self._was_cut = False
@@ -96,7 +94,7 @@ class SpeechRun:
             work.drop_audio()
             work.feed(SpeechEnded(self._handling.number, self._key, is_complete=False))
             return
-        if self._durable and not self._continues and not self._again.is_complete:
+        if not self._continues and not self._again.is_complete:
             work.tell_divergence("text")
         with work.waiting():
             await self._handling.rest_is_said()
@@ -112,7 +110,6 @@ class SpeechRun:
         if act.status is not ActStatus.BEGUN or act.span is None or response is None:
             return
         pieces = list(pieces_of(response, act.span))
-        self._durable = list(self.said)
         self._again = SaidAgain("".join(piece.text for piece in pieces if piece.is_voiced))
         own = [piece.text for piece in pieces if not piece.is_voiced]
         self._own = OwnAudio(own, ends_speech=bool(pieces) and not pieces[-1].is_voiced)
