@@ -196,6 +196,6 @@ async def test_who_waits_at_the_end_of_a_speech_until_all_of_it_is_sent_is_not_s
         began_s, longest_s = its.clock.now_s, 0.0
         while its.call.response is not None:
             await turns_pass(1)
-            longest_s = max(longest_s, its.live.responder.work.idle.seconds)  # type: ignore[attr-defined]
+            longest_s = max(longest_s, its.live.responder.work.idle.seconds)
         assert its.clock.now_s - began_s > 2 * SILENT_S
         assert longest_s < SILENT_S

@@ -36,7 +36,7 @@ from voice_agent.kit.call import Call
 from voice_agent.kit.clip import Clip, VoicedAudio
 from voice_agent.kit.ear import Ear
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Started, Timer
-from voice_agent.kit.speech import Played, Speech, SpeechInterrupted
+from voice_agent.kit.speech import Played, Speech, SpeechInterrupted, Spoken
 from voice_agent.kit.voice import Utterance, Voice
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.engine.agent_call import (
@@ -791,6 +791,72 @@ async def test_what_was_interrupted_was_cut_off_though_all_that_was_sent_of_it_w
             its.live.feed(DeleteItem(item_id))
         await settled(its)
     assert heard == [Played("", 0, cut_off=True) if deleted else Played("Hello.", 6 * 60, cut_off=True)]
+
+
+@pytest.mark.parametrize(
+    ("is_over", "heard_ms", "left"),
+    [
+        (False, 6 * 60, [Spoken("Hello", 6 * 60 * 24, is_complete=False)]),
+        (False, 0, []),
+        (True, None, [Spoken("Hello there.", 12 * 60 * 24, is_complete=True)]),
+    ],
+    ids=["cut", "not heard", "all"],
+)
+async def test_what_was_said_is_what_was_heard_of_it_once_its_response_is_over(
+    *, is_over: bool, heard_ms: int | None, left: list[Spoken]
+) -> None:
+    """Whether or not another one is open by then."""
+    seen: list[list[Spoken]] = []
+
+    async def act(call: Call) -> None:
+        speech = None
+        try:
+            async with call.speak() as speech:
+                await speech.text("Hello there.")
+                if not is_over:
+                    await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        except SpeechInterrupted:
+            assert speech is not None
+            seen.append(list(speech.said))
+            async with call.speak("sorry") as other:
+                await other.text("Sorry.")
+                seen.append(list(speech.said))
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.call.response is not None and its.call.response.said.audio_bytes == PCM.size(12 * 60))
+        await turns_pass()
+        its.clock.now_s += 10
+        item_id = its.call.conversation.last_id
+        assert item_id is not None
+        if heard_ms is not None:
+            its.live.feed(TruncateItem(item_id, 0, heard_ms))
+        its.live.feed(CancelResponse())
+        await settled(its)
+    assert seen == [left, left]
+
+
+async def test_a_piece_is_complete_once_all_of_it_is_sent_or_written_or_its_speech_is_over() -> None:
+    """Whatever else is being said by then."""
+    seen: list[bool] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak("first") as first:
+            await first.text("Hello there. ")
+            seen.append(first.said[-1].is_complete)
+        async with call.speak("second") as second:
+            await second.audio(bytes(PCM.size(250)), PCM, text="More.", is_partial=True)
+            seen.extend((first.said[-1].is_complete, second.said[-1].is_complete))
+
+    for params, complete in (({}, [True, True, False]), ({"output_modalities": ["text"]}, [True])):
+        seen.clear()
+        async with alone(engine_call(), Acting(when(Asked, act))) as its:
+            await begun(its)
+            its.live.feed(CreateResponse(params))
+            await settled(its)
+        assert seen[: len(complete)] == complete
 
 
 @pytest.mark.parametrize("words", [[[math.nan, 1]], [[10**30, 1]], [[5000, 1]], [["a", 1]], [[-5, 1]]])

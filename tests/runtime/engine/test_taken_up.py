@@ -96,6 +96,25 @@ async def test_the_rest_of_a_sentence_is_said_to_its_end_while_its_handler_waits
         await until(lambda: said_bytes(its.call) == len(HELLO + spelled("Goodbye.")))
 
 
+async def test_a_sentence_that_was_begun_elsewhere_is_the_same_to_the_voice() -> None:
+    """And the ones behind it: a voice that goes by the seed says them the same on every pod."""
+    voices = [SpellingVoice(), SpellingVoice()]
+    async with alone(engine_call(), Acting(say, voices[0])) as its:
+        its.attach()
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+    for sent_bytes in (0, len(HELLO)):
+        async with alone(taken_over(await snapshot_after(sent_bytes)), Acting(say, voices[1])) as its:
+            its.attach()
+            its.live.resume_work()
+            await settled(its)
+    seeds = {utterance.text: utterance.seed for utterance in voices[0].said}
+    assert len(set(seeds.values())) == 2
+    assert [(each.text, each.seed) for each in voices[1].said] == [
+        (text, seeds[text]) for text in ("Hello there. ", "Goodbye.", "Goodbye.")
+    ]
+
+
 async def test_of_what_was_begun_elsewhere_the_sentence_that_was_cut_is_not_complete() -> None:
     """Nor is any that was not sent at all."""
     seen: list[list[Spoken]] = []
