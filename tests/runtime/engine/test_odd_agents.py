@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -836,6 +836,63 @@ async def test_what_was_said_is_what_was_heard_of_it_once_its_response_is_over(
         its.live.feed(CancelResponse())
         await settled(its)
     assert seen == [left, left]
+
+
+@pytest.mark.parametrize(
+    ("params", "give", "left"),
+    [
+        ({"output_modalities": ["text"]}, lambda speech: speech.text("Hello."), Spoken("Hello.", 0, is_complete=False)),
+        ({}, lambda speech: speech.audio(bytes(PCM.size(200)), PCM), Spoken("", 200 * 24, is_complete=False)),
+    ],
+    ids=["only written", "only heard"],
+)
+async def test_what_was_said_need_not_be_both_written_and_heard(
+    params: dict[str, Any], give: Callable[[Speech], Awaitable[None]], left: Spoken
+) -> None:
+    """Of text nobody hears, and of audio nobody has the words."""
+    seen: list[Sequence[Spoken]] = []
+    given: list[Speech] = []
+
+    async def act(call: Call) -> None:
+        try:
+            async with call.speak() as speech:
+                await give(speech)
+                given.append(speech)
+                await asyncio.Event().wait()
+        finally:
+            seen.append(given[0].said)
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse(params))
+        await until(lambda: given)
+        its.clock.now_s += 10
+        its.live.feed(CancelResponse())
+        await settled(its)
+    assert seen == [(left,)]
+
+
+async def test_nothing_to_say_says_nothing_and_no_unicode_is_refused_at_once() -> None:
+    """No item is opened for it."""
+    done: list[str] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("")
+            with pytest.raises(ValueError):
+                await speech.text("\ud800")
+            with pytest.raises(ValueError):
+                speech.prepare("\ud800")
+            with pytest.raises(ValueError):
+                await speech.audio(bytes(48), PCM, text="\ud800")
+            done.append("all")
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert done == ["all"]
+        assert said(its) == []
 
 
 async def test_a_piece_is_complete_once_all_of_it_is_sent_or_written_or_its_speech_is_over() -> None:
