@@ -12,12 +12,13 @@ from tests.runtime.engine.agents import Acting, SpellingVoice, spelled
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.runtime.engine.test_agent_run import begun, said, when
 from tests.runtime.engine.test_taken_up import HELLO, said_bytes, snapshot_after
+from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import CancelResponse, CreateResponse
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked
-from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.speech import Speech, SpeechInterrupted, Spoken
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.runtime.engine.agent_run import SILENT_S
 from voice_agent.runtime.engine.audio_pacer import CHUNK_MS
@@ -199,3 +200,74 @@ async def test_who_waits_at_the_end_of_a_speech_until_all_of_it_is_sent_is_not_s
             longest_s = max(longest_s, its.live.responder.work.idle.seconds)
         assert its.clock.now_s - began_s > 2 * SILENT_S
         assert longest_s < SILENT_S
+
+
+async def test_what_is_only_written_waits_for_a_store_that_is_behind() -> None:
+    """However much an agent writes, no more of it is held than may be."""
+    sentence = "x" * 999 + " "
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            for _ in range(1500):
+                await speech.text(sentence)
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        await its.live.writer.pause_writes()
+        its.live.feed(CreateResponse({"output_modalities": ["text"]}))
+        await until(lambda: its.live.writer.is_backlogged)
+        await turns_pass(500)
+        assert its.call.response is not None
+        assert len(its.call.response.said.text) < MAX_UNSAVED_BYTES
+        its.live.writer.resume_writes()
+        await settled(its)
+
+
+async def test_audio_without_a_text_says_nothing_of_the_sentence_before() -> None:
+    """That one is complete."""
+    seen: list[Spoken] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Hello. ")
+            await speech.audio(bytes(PCM.size(200)), PCM)
+            seen.extend(speech.said)
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+    assert [(piece.text, piece.samples) for piece in seen] == [("Hello. ", 7 * 60 * 24), ("", 200 * 24)]
+
+
+async def test_what_cannot_be_said_any_more_is_not_prepared() -> None:
+    """Of a speech that was left, or interrupted, or whose event is over; nor is nothing."""
+    voice = SpellingVoice()
+    given: list[Speech] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak("first") as first:
+            given.append(first)
+        async with call.speak("second") as second:
+            given.append(second)
+            first.prepare("Left. ")
+            second.prepare("")
+            await turns_pass()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                second.prepare("Interrupted. ")
+                await turns_pass()
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: len(given) == 2)
+        await turns_pass()
+        its.live.feed(CancelResponse())
+        await settled(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: len(given) == 4)
+        given[1].prepare("Over. ")
+        await turns_pass()
+        assert voice.said == []

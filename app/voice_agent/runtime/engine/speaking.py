@@ -183,7 +183,6 @@ class SpeechRun:
         self._work.stages.worded()
         with self._work.waiting():
             if not settings_of(self._work.call).wants_audio:
-                self._handling.drop_prepared()
                 self._work.feed(ResponseText(response.response_id, new, voiced=True))
                 await self._work.wait_for_capacity()
                 return
