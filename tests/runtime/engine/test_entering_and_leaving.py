@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import CancelResponse, CreateResponse
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked
-from voice_agent.kit.speech import Speech, SpeechInterrupted, Spoken
+from voice_agent.kit.speech import Played, Speech, SpeechInterrupted, Spoken
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.runtime.engine.agent_run import SILENT_S
 from voice_agent.runtime.engine.audio_pacer import CHUNK_MS
@@ -202,25 +203,137 @@ async def test_who_waits_at_the_end_of_a_speech_until_all_of_it_is_sent_is_not_s
         assert longest_s < SILENT_S
 
 
-async def test_what_is_only_written_waits_for_a_store_that_is_behind() -> None:
-    """However much an agent writes, no more of it is held than may be."""
-    sentence = "x" * 999 + " "
+@pytest.mark.parametrize(
+    ("params", "give"),
+    [
+        ({"output_modalities": ["text"]}, lambda speech: speech.text("Hello.")),
+        ({}, lambda speech: speech.audio(b"", PCM, text="Hello.")),
+    ],
+    ids=["only written", "without audio"],
+)
+async def test_who_says_something_waits_for_a_store_that_is_behind(
+    params: dict[str, Any], give: Callable[[Speech], Awaitable[None]]
+) -> None:
+    """However much an agent writes, no more of it is held than may be; it is not silent meanwhile."""
+    done: list[str] = []
 
     async def act(call: Call) -> None:
         async with call.speak() as speech:
-            for _ in range(1500):
-                await speech.text(sentence)
+            await speech.audio(bytes(PCM.size(100)), PCM, text="One. ")
+            await behind(its)
+            done.append("behind")
+            await give(speech)
+            done.append("said")
 
     async with alone(engine_call(), Acting(when(Asked, act))) as its:
         await begun(its)
-        await its.live.writer.pause_writes()
-        its.live.feed(CreateResponse({"output_modalities": ["text"]}))
-        await until(lambda: its.live.writer.is_backlogged)
-        await turns_pass(500)
-        assert its.call.response is not None
-        assert len(its.call.response.said.text) < MAX_UNSAVED_BYTES
+        its.live.feed(CreateResponse(params))
+        await until(lambda: done)
+        await turns_pass(100)
+        its.clock.now_s += 2 * SILENT_S
+        its.live.responder.stop_silent()
+        assert (its.call.response is not None, done) == (True, ["behind"])
+        its.call.outbox.unsaved_bytes -= MAX_UNSAVED_BYTES
         its.live.writer.resume_writes()
         await settled(its)
+        assert done == ["behind", "said"]
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda speech: speech.forget_unsaid(),
+        lambda speech: goes_on_with(speech, "Four. "),
+        lambda speech: speech.text("One. Two. Three. "),
+    ],
+    ids=["forgets", "continues", "all at once"],
+)
+async def test_who_goes_on_with_what_was_interrupted_elsewhere_is_interrupted_there(
+    give: Callable[[Speech], Awaitable[None]],
+) -> None:
+    """Nothing new is said in that speech."""
+    raised: list[BaseException] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            try:
+                await give(speech)
+            except SpeechInterrupted as error:
+                raised.append(error)
+                raise
+
+    await goes_on(await interrupted_elsewhere(say_three), act)
+    assert len(raised) == 1
+
+
+async def goes_on_with(speech: Speech, text: str) -> None:
+    """Say nothing again."""
+    speech.continues()
+    await speech.text(text)
+
+
+async def test_a_speech_is_over_once_it_was_left() -> None:
+    """The author is told so, and how much of it was heard: all, or nothing where nothing was said."""
+    seen: list[Played] = []
+    waited_s: list[float] = []
+    voice = SpellingVoice()
+    voice.lead_ms = 10_000
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            seen.append(await speech.heard())
+            await speech.text("Hello.")
+            began_s = its.clock.now_s
+            seen.append(await speech.heard())
+        seen.append(await speech.heard())
+        waited_s.append(its.clock.now_s - began_s)
+        with pytest.raises(RuntimeError, match="is over"):
+            await speech.text("More.")
+        async with call.speak("nothing") as nothing:
+            pass
+        seen.append(await nothing.heard())
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert ("agent_fault", "raised") not in its.observer.counts
+    none, all_of_it = Played("", 0, cut_off=False), Played("Hello.", 360, cut_off=False)
+    assert seen == [none, all_of_it, all_of_it, none]
+    assert waited_s[0] > 0.3
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["voice", "own audio"])
+async def test_other_text_is_told_of_once(*, own: bool) -> None:
+    """However much of it there is."""
+    words = ["One. ", "Two. ", "Three. "]
+
+    async def give(speech: Speech, text: str) -> None:
+        if own:
+            await speech.audio(bytes(PCM.size(300)), PCM, text=text)
+        else:
+            await speech.text(text)
+
+    async def first(call: Call) -> None:
+        async with call.speak() as speech:
+            for word in words:
+                await give(speech, word)
+            await asyncio.Event().wait()
+
+    async def other(call: Call) -> None:
+        async with call.speak() as speech:
+            for word in words:
+                await give(speech, word.replace("T", "D"))
+
+    async with alone(engine_call(), Acting(when(Asked, first))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass(500)
+        await its.committer.flush(its.live.writer)
+        snapshot = await its.store.load(its.call.call_id)
+    assert snapshot is not None
+    its = await goes_on(snapshot, other)
+    assert its.observer.counts.get(DIVERGED, 0) == (2 if own else 1)
 
 
 async def test_audio_without_a_text_says_nothing_of_the_sentence_before() -> None:
