@@ -382,5 +382,8 @@ async def test_what_cannot_be_said_any_more_is_not_prepared() -> None:
         its.live.feed(CreateResponse({}))
         await until(lambda: len(given) == 4)
         given[1].prepare("Over. ")
+        its.live.responder.cancel()
+        await turns_pass()
+        given[3].prepare("Moved. ")
         await turns_pass()
         assert voice.said == []

@@ -196,7 +196,7 @@ class SpeechRun:
         """See `kit.Speech`."""
         sentence.encode()
         work, handling = self._work, self._handling
-        is_said = work.handling is handling and handling.speech is self and self._act.status is ActStatus.BEGUN
+        is_said = work.handling is handling and self._act.status is ActStatus.BEGUN
         if sentence and is_said and work.call.response is not None and settings_of(work.call).wants_audio:
             self._voice.prepare(sentence, is_new=self._continues or self._again.is_complete)
 
