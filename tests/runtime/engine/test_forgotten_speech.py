@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from tests.runtime.alone import alone
-from tests.runtime.engine.agents import Acting
+from tests.runtime.alone import alone, turns_pass
+from tests.runtime.engine.agents import Acting, SpellingVoice
 from tests.runtime.engine.crashes import again, engine_call, settled, whole
 from tests.runtime.engine.test_agent_run import begun, when
 from tests.runtime.engine.test_contract import ask
@@ -16,6 +16,7 @@ from voice_agent.call.inputs import CreateResponse
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked, Event
 from voice_agent.kit.speech import Speech
+from voice_agent.runtime.engine.agent_run import SILENT_S
 
 WORDS = [f"word{n} " for n in range(6)]
 WORD_MS = 300
@@ -131,3 +132,66 @@ async def test_a_word_that_was_forgotten_stands_where_it_is_said_again() -> None
     assert entry.alignment is not None
     at = len("".join(WORDS[:2]))
     assert [2 * WORD_MS + 100, at] in entry.alignment
+
+
+async def test_what_was_forgotten_may_be_given_again_without_its_text() -> None:
+    """It stands there already; what was prepared to come behind it is not said."""
+    seen: list[list[str]] = []
+    voice = SpellingVoice()
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            await say(speech, WORDS[:2])
+            await speech.audio(sound(WORDS[2])[: PCM.size(100)], PCM, text=WORDS[2], is_partial=True)
+            speech.prepare("More. ")
+            left = await speech.forget_unsaid()
+            assert its.live.responder.prepared_bytes == 0
+            await speech.audio(sound(WORDS[2]), PCM)
+            seen.append([left, *(piece.text for piece in speech.said)])
+
+    async with alone(engine_call(), Acting(when(Asked, act), voice)) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+    assert seen == [["".join(WORDS[:2]), *WORDS[:3]]]
+
+
+async def test_of_nothing_and_of_what_is_only_written_nothing_is_forgotten() -> None:
+    """What is written stands."""
+    left: list[str] = []
+
+    async def act(call: Call) -> None:
+        async with call.speak() as speech:
+            left.append(await speech.forget_unsaid())
+            await speech.text("Hello.")
+            left.append(await speech.forget_unsaid())
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        for params in ({}, {"output_modalities": ["text"]}):
+            its.live.feed(CreateResponse(params))
+            await settled(its)
+        assert ("agent_fault", "raised") not in its.observer.counts
+    assert left == ["", "Hello."] * 2
+
+
+async def test_an_agents_own_audio_is_timed_and_who_plays_it_is_not_silent() -> None:
+    """However long it is."""
+    idle: list[float] = []
+
+    async def act(call: Call) -> None:
+        its.clock.now_s += 2
+        async with call.speak() as speech:
+            await speech.audio(bytes(PCM.size(90_000)), PCM, text="Music.")
+            await speech.audio(bytes(PCM.size(90_000)), PCM, is_partial=True)
+            await speech.forget_unsaid()
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        while its.call.response is not None:
+            await turns_pass(1)
+            idle.append(its.live.responder.work.idle.seconds)
+        assert max(idle) < SILENT_S
+        assert ("think", 2.0) in its.observer.stages
+        assert ("tts", 0.0) in its.observer.stages
