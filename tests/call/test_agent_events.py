@@ -36,7 +36,7 @@ from tests.call.engine import (
 from voice_agent.call import inputs, machine
 from voice_agent.call.agent_events import MAX_WAITING, request_of
 from voice_agent.call.agent_fields import EVENTS
-from voice_agent.call.agent_ledger import AgentEvent, EventKind
+from voice_agent.call.agent_ledger import ActStatus, AgentEvent, EventKind
 from voice_agent.call.apology import Apology
 from voice_agent.call.beginnings import begin
 from voice_agent.call.effects import CountLimit, DeliverEvents, InterruptAgent, SetTimer
@@ -109,6 +109,29 @@ def test_the_agent_is_shown_the_conversation_as_it_was() -> None:
     feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
     shown = call.conversation.items(to_rank=first(call).up_to_rank)
     assert [item["id"] for item in shown] == [item_id(1)]
+
+
+def test_who_is_asked_later_is_shown_the_conversation_as_it_was_when_the_reply_was_due() -> None:
+    """What else happens is told as of when it happened."""
+    call = engine_call()
+    spoken_turn(call)
+    rank = call.conversation.last_rank
+    content = [{"type": "input_text", "text": "hello"}]
+    feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}), inputs.DtmfPressed("1"))
+    feed(call, inputs.Transcribed(item_id(1), "hello"))
+    ranks = {event.kind.value: event.up_to_rank for event in ledger_of(call).waiting}
+    assert (ranks["asked"], ranks["dtmf"]) == (rank, call.conversation.last_rank)
+    assert rank != call.conversation.last_rank
+
+
+def test_a_speech_that_was_over_before_its_reply_was_cut_is_over_on_the_next_pod() -> None:
+    """It was not interrupted."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    said(call, "reply", "One.", SECOND)
+    feed(call, inputs.CancelResponse())
+    assert first(call).is_interrupted
+    assert ledger_of(taken_over(call)).acts["reply"].status is ActStatus.DONE
 
 
 def test_what_a_function_of_the_client_gave_is_told() -> None:
