@@ -209,6 +209,15 @@ def test_a_barge_in_on_what_is_only_written_is_told() -> None:
     assert kinds(call) == ["asked", "interrupted"]
 
 
+def test_a_barge_in_on_what_is_only_heard_is_told() -> None:
+    """Of audio without words it is not known where it was cut; that it was is."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    feed(call, inputs.SpeechBegun(first(call).number, "reply"), inputs.ResponseAudio(response_id(1), SECOND))
+    feed(call, inputs.CancelResponse(), now_ms=10_000)
+    assert kinds(call) == ["asked", "interrupted"]
+
+
 def test_what_a_cancelled_reply_asked_for_is_known_until_its_event_is_over() -> None:
     """Its handler may come again on another pod, after it opened a response of its own."""
     call = engine_call()
