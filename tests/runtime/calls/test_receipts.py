@@ -126,6 +126,19 @@ async def test_a_client_that_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatc
         assert "call.received" not in [event["type"] for event in other.transport.events]
 
 
+async def test_who_comes_back_without_asking_is_told_nothing() -> None:
+    """Though what was saved for the connection before is known."""
+    async with alone(manual_call()) as its:
+        its.live.attach(Connection(its.observer, ClientOptions(received=True), resumable=True), None)
+        its.live.feed(AppendAudio(bytes(9600), "mine"))
+        await its.live.writer.wait_durable()
+        assert its.live.writer.saved is not None
+        connection = its.attach()
+        its.live.feed(CommitAudio("commit"))
+        await its.live.writer.wait_durable()
+        assert "input_audio_buffer.committed" in connection.pushed
+
+
 TOLD = {"type": "call.received", "input_audio_bytes": 0, "last_client_event_id": "mine"}
 ITEM = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 

@@ -141,6 +141,17 @@ async def test_what_was_made_is_told_once_in_the_callers_format() -> None:
     assert len(sink.told) > 5
 
 
+async def test_a_piece_is_converted_as_if_it_were_alone() -> None:
+    """Another pod may have to make it again, without the one before it."""
+    pacer, sink = pacing()
+    sounds = [b"\x10" * PCMU.size(100), b"\x90" * PCMU.size(100)]
+    for sound in sounds:
+        await pacer.begin("word ")
+        await pacer.write(sound, PCMU)
+    await pacer.finish()
+    assert sink.audio == b"".join(Converter(PCMU, PCM).convert(sound) for sound in sounds)
+
+
 async def test_that_no_more_is_made_is_told_though_all_was_sent() -> None:
     """Of a sentence that came in parts, of which each was a whole chunk."""
     pacer, sink = pacing()

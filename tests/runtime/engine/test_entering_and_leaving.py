@@ -245,8 +245,9 @@ async def test_who_says_something_waits_for_a_store_that_is_behind(
         lambda speech: speech.forget_unsaid(),
         lambda speech: goes_on_with(speech, "Four. "),
         lambda speech: speech.text("One. Two. Three. "),
+        lambda speech: speech.audio(b"", PCM, text="One. Two. Three. Four. "),
     ],
-    ids=["forgets", "continues", "all at once"],
+    ids=["forgets", "continues", "all at once", "own audio"],
 )
 async def test_who_goes_on_with_what_was_interrupted_elsewhere_is_interrupted_there(
     give: Callable[[Speech], Awaitable[None]],
@@ -306,7 +307,7 @@ async def test_a_speech_is_over_once_it_was_left() -> None:
 @pytest.mark.parametrize("own", [False, True], ids=["voice", "own audio"])
 async def test_other_text_is_told_of_once(*, own: bool) -> None:
     """However much of it there is."""
-    words = ["One. ", "Two. ", "Three. "]
+    words = ["One. ", "Two. ", "Three. ", "Ten. "]
 
     async def give(speech: Speech, text: str) -> None:
         if own:
@@ -333,7 +334,7 @@ async def test_other_text_is_told_of_once(*, own: bool) -> None:
         snapshot = await its.store.load(its.call.call_id)
     assert snapshot is not None
     its = await goes_on(snapshot, other)
-    assert its.observer.counts.get(DIVERGED, 0) == (2 if own else 1)
+    assert its.observer.counts.get(DIVERGED, 0) == (3 if own else 1)
 
 
 async def test_audio_without_a_text_says_nothing_of_the_sentence_before() -> None:

@@ -171,7 +171,7 @@ async def test_a_call_that_cannot_go_yet_is_tried_again_until_the_deadline(pod: 
 
 async def test_nobody_is_moved_where_no_other_pod_takes_calls(pod: Pod) -> None:
     """But an edge's call, to the pod that is named; and not even that while calls are not written."""
-    usual, edge = Attached(pod, 1, AT_ONCE), Attached(pod, 2)
+    usual, edge, second = Attached(pod, 1, AT_ONCE), Attached(pod, 2), Attached(pod, 3)
     overloaded = ReadyPods((), "no other pod takes calls", frozenset({"ws://a:1"}))
     found = [drainer.UNSAVED, drainer.STORE_IS_SILENT, *[overloaded] * 10]
     asked: list[ReadyPods] = []
@@ -185,7 +185,7 @@ async def test_nobody_is_moved_where_no_other_pod_takes_calls(pod: Pod) -> None:
         pod.heartbeat.requests.mover.start(move(8, Destination("ws://a:1", 1), Destination("", 1)))
         await over(pod)
     assert len(asked) > 3
-    assert (usual.went_to, edge.went_to) == (None, "ws://a:1")
+    assert (usual.went_to, edge.went_to, second.went_to) == (None, "ws://a:1", None)
 
 
 @pytest.mark.parametrize("status", [None, "draining"])

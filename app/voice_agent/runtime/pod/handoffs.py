@@ -34,9 +34,9 @@ class Handoffs:
         return len(self._under_way)
 
     @property
-    def has_named_places(self) -> bool:
-        """Whether a pod is named to which a call may go yet."""
-        return any(address and calls > 0 for address, calls in self._left.items())
+    def named_places(self) -> int:
+        """How many calls may yet go to a pod that is named."""
+        return sum(calls for address, calls in self._left.items() if address and calls > 0)
 
     def keep_to(self, addresses: Collection[str]) -> None:
         """These are the pods that are there: what was to go to any other goes where the load balancer sends it."""

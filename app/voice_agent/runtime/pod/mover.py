@@ -86,13 +86,15 @@ class Mover:
         """Who goes first: a client that can be told where to, then one that may go at any moment."""
         if ready in NOT_KNOWN:
             return []
+        if not ready.pods:
+            limit = min(limit, handoffs.named_places)  # Nobody else takes a call.
         there = [
             (live, live.connection)
             for live in self._owned.attached()
             if live.connection is not None
             and live.connection.closing is None
             and not handoffs.is_under_way(live.call.call_id)
-            and (ready.pods or (live.connection.client.directed and handoffs.has_named_places))
+            and (ready.pods or live.connection.client.directed)
         ]
         there.sort(key=lambda pair: (not pair[1].client.directed, not pair[1].client.resumable_now))
         return [self._owned.by_id[call_id] for call_id in to_move((draining_call(live) for live, _ in there), limit)]
