@@ -14,6 +14,7 @@ from tests.runtime.alone import Alone, alone
 from tests.waiting import until
 from voice_agent.call import beginnings
 from voice_agent.call.changes import OutboxEntry, Snapshot
+from voice_agent.call.inputs import CancelResponse
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.agent import Agent
 
@@ -118,6 +119,22 @@ async def again(agent: Agent, snapshot: Snapshot, script: Script) -> Got:
     got.types += tape.got.types
     got.numbers += tape.got.numbers
     return got
+
+
+async def stored(its: Alone) -> Snapshot:
+    """The call as the next pod finds it, all of it written."""
+    await its.committer.flush(its.live.writer)
+    snapshot = await its.store.load(its.call.call_id)
+    assert snapshot is not None
+    return snapshot
+
+
+async def cancelled_elsewhere(its: Alone) -> Snapshot:
+    """The client cancels what is said, and the pod is gone before its handler is told."""
+    its.live.responder.cancel()
+    its.live.responder.interrupt = lambda number: None  # type: ignore[method-assign]
+    its.live.feed(CancelResponse())
+    return await stored(its)
 
 
 async def settled(its: Alone) -> None:

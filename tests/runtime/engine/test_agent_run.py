@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.engine.agents import Acting, SpellingVoice
-from tests.runtime.engine.crashes import engine_call, settled, taken_over
+from tests.runtime.engine.crashes import engine_call, settled, stored, taken_over
 from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import AppendAudio, CancelResponse, CreateItem, CreateResponse, VoiceBoundary
@@ -283,9 +283,7 @@ async def test_a_handler_that_was_interrupted_is_interrupted_on_the_next_pod_too
         await turns_pass()
         its.live.feed(CancelResponse())
         await until(lambda: seen == ["interrupted"])
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await stored(its)
     goes_on[0] = True
     async with alone(taken_over(snapshot), Acting(when(Asked, act))) as its:
         its.attach()
@@ -663,9 +661,7 @@ async def test_a_timer_comes_when_it_is_due_and_on_the_next_pod_if_it_was_overdu
     async with alone(engine_call(), Acting(when(Started, remind))) as its:
         with patch.object(AgentRun, "set_timer", lambda run, when_ms: None):
             await begun(its)
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await stored(its)
     other = Acting()
     async with alone(taken_over(snapshot), other) as its:
         its.clock.now_s += 3600

@@ -16,7 +16,7 @@ import pytest
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.calls.test_streamed_transcription import FrameEar, part
 from tests.runtime.engine.agents import Acting, HelloEar, SpellingVoice
-from tests.runtime.engine.crashes import again, engine_call, settled, taken_over, whole
+from tests.runtime.engine.crashes import again, engine_call, settled, stored, taken_over, whole
 from tests.runtime.engine.test_agent_run import begun, said, when
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call import machine
@@ -41,14 +41,6 @@ from voice_agent.kit.speech import Speech, SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
 from voice_agent.runtime.engine.agent_call import MAX_TRANSCRIPT_CHARS
-
-
-async def stored(its: Alone) -> Snapshot:
-    """The call as the next pod finds it, all of it written."""
-    await its.committer.flush(its.live.writer)
-    snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
-    return snapshot
 
 
 async def goes_on(its: Alone) -> None:

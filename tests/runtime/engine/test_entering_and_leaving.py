@@ -10,7 +10,7 @@ import pytest
 
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.engine.agents import Acting, SpellingVoice, spelled
-from tests.runtime.engine.crashes import engine_call, settled, taken_over
+from tests.runtime.engine.crashes import cancelled_elsewhere, engine_call, settled, stored, taken_over
 from tests.runtime.engine.test_agent_run import begun, said, when
 from tests.runtime.engine.test_taken_up import HELLO, said_bytes, snapshot_after
 from tests.waiting import until
@@ -70,13 +70,7 @@ async def interrupted_elsewhere(act: Act) -> Snapshot:
         await begun(its)
         its.live.feed(CreateResponse({}))
         await turns_pass(500)
-        its.live.responder.cancel()
-        its.live.responder.interrupt = lambda number: None  # type: ignore[method-assign]  # its pod is gone
-        its.live.feed(CancelResponse())
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
-    return snapshot
+        return await cancelled_elsewhere(its)
 
 
 async def goes_on(snapshot: Snapshot, act: Act) -> Alone:
@@ -330,9 +324,7 @@ async def test_other_text_is_told_of_once(*, own: bool) -> None:
         await begun(its)
         its.live.feed(CreateResponse({}))
         await turns_pass(500)
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await stored(its)
     its = await goes_on(snapshot, other)
     assert its.observer.counts.get(DIVERGED, 0) == (3 if own else 1)
 

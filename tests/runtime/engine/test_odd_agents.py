@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.engine.agents import Acting, SpellingVoice
-from tests.runtime.engine.crashes import engine_call, settled, taken_over
+from tests.runtime.engine.crashes import engine_call, settled, stored, taken_over
 from tests.runtime.engine.test_agent_run import begun, said, when
 from tests.waiting import until
 from voice_agent.call.agent_acts import MAX_ACTS
@@ -217,9 +217,7 @@ async def test_a_speech_that_was_left_by_a_swallowed_cancellation_is_not_complet
         await until(lambda: its.call.response is not None and its.call.response.said.text == "Hello there. ")
         await turns_pass(200)
         await its.live.stop_work()
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await stored(its)
     async with alone(taken_over(snapshot), Acting(when(Asked, swallow))) as its:
         its.attach()
         its.live.resume_work()
@@ -646,9 +644,7 @@ async def test_an_interrupted_request_is_told_again_on_the_next_pod() -> None:
             CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hm?"}]})
         )
         its.live.feed(CreateResponse({}))
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await stored(its)
     agent = Acting(speak)
     async with alone(taken_over(snapshot), agent) as its:
         its.attach()
@@ -684,9 +680,7 @@ async def test_a_key_that_was_of_another_act_is_a_new_one() -> None:
         its.live.feed(CreateResponse({}))
         await until(lambda: its.call.agent is not None and "say" in its.call.agent.acts)
         await turns_pass(200)
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await stored(its)
     async with alone(taken_over(snapshot), Acting(when(Asked, charge_first))) as its:
         its.attach()
         its.live.resume_work()

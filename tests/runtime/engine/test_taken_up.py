@@ -8,7 +8,7 @@ import pytest
 
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.engine.agents import Acting, SpellingVoice, spelled
-from tests.runtime.engine.crashes import engine_call, settled, taken_over, whole
+from tests.runtime.engine.crashes import cancelled_elsewhere, engine_call, settled, stored, taken_over, whole
 from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import Snapshot
@@ -39,14 +39,7 @@ async def begun_elsewhere(*, cancelled: bool) -> Snapshot:
         its.live.feed(CreateResponse({}))
         await until(lambda: its.call.response is not None and "Goodbye." in its.call.response.said.text)
         await turns_pass()
-        if cancelled:
-            its.live.responder.cancel()
-            its.live.responder.interrupt = lambda number: None  # type: ignore[method-assign]  # its pod is gone
-            its.live.feed(CancelResponse())
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-        assert snapshot is not None
-        return snapshot
+        return await (cancelled_elsewhere if cancelled else stored)(its)
 
 
 async def ends(its: Alone) -> None:
@@ -167,12 +160,7 @@ async def test_an_interruption_elsewhere_is_raised_where_it_was_and_once(*, leav
         its.attach()
         its.live.feed(CreateResponse({}))
         await until(lambda: said_bytes(its.call) == len(spelled("One. Two. Three. ")))
-        its.live.responder.cancel()
-        its.live.responder.interrupt = lambda number: None  # type: ignore[method-assign]  # its pod is gone
-        its.live.feed(CancelResponse())
-        await its.committer.flush(its.live.writer)
-        snapshot = await its.store.load(its.call.call_id)
-    assert snapshot is not None
+        snapshot = await cancelled_elsewhere(its)
     passed.clear()
     async with alone(taken_over(snapshot), Acting(act)) as its:
         its.attach()
@@ -204,14 +192,12 @@ async def test_an_agent_that_waits_until_that_rest_is_said_is_not_silent() -> No
                 await speech.text("Hello there. ")
                 await speech.text("Goodbye.")
 
-    snapshots: list[Snapshot] = []
     async with alone(engine_call(), Acting(go_on, voice)) as its:
         its.attach()
         its.live.feed(CreateResponse({}))
         await until(lambda: its.call.response is not None and its.call.response.said.audio_bytes > 0)
-        await its.committer.flush(its.live.writer)
-        snapshots += [found for found in [await its.store.load(its.call.call_id)] if found is not None]
-    async with alone(taken_over(snapshots[0]), Acting(go_on, voice)) as its:
+        snapshot = await stored(its)
+    async with alone(taken_over(snapshot), Acting(go_on, voice)) as its:
         its.attach()
         its.live.resume_work()
         assert isinstance(its.live.responder, AgentRun)
