@@ -21,6 +21,10 @@ class EdgeLine:
         self.down = self
         self._link = link
 
+    def when_resumed(self, wake: Callable[[], None]) -> None:
+        """What is called when the edge goes on at another pod, of which it tells its caller nothing."""
+        self._link.on_resumed = wake
+
     def tell(self, message: str | bytes) -> None:
         """See `Connection`."""
         self._link.tell(message)
@@ -72,6 +76,12 @@ class EdgePhone:
 
 class EdgeCaller(Caller):
     """It does not race against itself: an edge holds on to the loser as well, and would take the call back."""
+
+    async def _connect(self, query: dict[str, Any], *, is_chosen: bool = True) -> tuple[Connection, dict[str, Any]]:
+        connection, info = await super()._connect(query, is_chosen=is_chosen)
+        if isinstance(connection, EdgeLine):
+            connection.when_resumed(self._changed.set)  # The call may have been forgotten with the pod before.
+        return connection, info
 
     async def _race(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
         return await self._connect(query)

@@ -108,6 +108,11 @@ def test_what_was_recorded_replays_to_the_same_events(run: range) -> None:
     assert tally.counts["replayed events"] > 50 * len(run)
 
 
+def test_a_caller_behind_an_edge_does_not_wait_for_what_no_store_and_no_pod_has() -> None:
+    """The store forgot it and its pod died; the edge goes on at another pod, and tells its caller nothing."""
+    assert play(draw(1_088_185)).broken is None
+
+
 @pytest.mark.parametrize("run", seeds(40, 150))
 def test_of_two_connections_at_once_the_last_to_claim_need_not_have_the_higher_epoch(run: range) -> None:
     """A pod without answers goes on from memory, under an old epoch, though its claim took the call from the other."""
